@@ -535,7 +535,9 @@ class TestCard:
         assert model.scores_ is not None
         assert f"| loss | {model.scores_['loss']:.4g} |" in text
         assert "used to choose the share of the trained network; the last epoch is kept)." in text
-        assert "The network was then trained further on all data; the scores are those" in text
+        assert model.history_.second is not None
+        done = f"trained further on all data for {model.history_.second.epochs} epoch"
+        assert f"The network was then {done}" in text
         found = json.loads((folder / "metrics.json").read_text())
         assert found["scores"] == model.scores_ != model.history_.epochs[0].valid
         solved = ConvTimeNetForecaster(3, quality="fast", device="cpu", verbose=0).fit(waves(120))

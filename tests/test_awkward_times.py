@@ -139,3 +139,77 @@ def test_a_row_for_each_year_and_a_column_for_each_month_is_said(tmp_path):
         table.to_csv(tmp_path / "x.csv", index=False)
         notices = read_table(tmp_path / "x.csv").notices
         assert sum(one.startswith(said) for one in notices) == expected
+
+
+RANGES = ["{} - {}", "{}-{}", "{}\u2013{}", "{} \u2014 {}", "{} bis {}", "{} to {}"]
+
+
+@pytest.mark.parametrize("form", RANGES)
+@pytest.mark.parametrize("head", ["Date,Time,Sales", "Datum,Uhrzeit,Menge", "day,period,y"])
+@pytest.mark.parametrize("step", ["1h", "15min"])
+def test_clock_ranges_beside_a_date(form, head, step, tmp_path):
+    begins = pd.date_range("2024-01-15", periods=200, freq=step)
+    ends = begins + pd.Timedelta(step)
+    clocks = [form.format(f"{a:%H:%M}", f"{b:%H:%M}") for a, b in zip(begins, ends, strict=True)]
+    rows = [f"{a:%Y-%m-%d},{c},{i}" for i, (a, c) in enumerate(zip(begins, clocks, strict=True))]
+    (tmp_path / "x.csv").write_text("\n".join([head, *rows]))
+    table = read_table(tmp_path / "x.csv")
+    np.testing.assert_array_equal(table.times, begins.to_numpy().astype("datetime64[ns]"))
+    assert table.frequency.name == step
+    assert table.channels == (head.split(",")[2],)
+    assert table.notices[-1].endswith(f"ranges such as {clocks[0]!r} are read as their start")
+
+
+@pytest.mark.parametrize("form", [*RANGES[:1], *RANGES[3:]])
+@pytest.mark.parametrize("end", ["%Y-%m-%d %H:%M", "%H:%M"])
+def test_ranges_in_one_column(form, end, tmp_path):
+    begins = pd.date_range("2024-01-15", periods=30, freq="h")
+    stamps = [
+        form.format(f"{a:%Y-%m-%d %H:%M}", (a + pd.Timedelta("1h")).strftime(end)) for a in begins
+    ]
+    (tmp_path / "x.csv").write_text("\n".join(["t,y", *(f"{one},1" for one in stamps)]))
+    table = read_table(tmp_path / "x.csv")
+    np.testing.assert_array_equal(table.times, begins.to_numpy().astype("datetime64[ns]"))
+    assert f"ranges such as {stamps[0]!r} are read as their start" in table.notices[0]
+
+
+@pytest.mark.parametrize("clock", ["{0:02d}:00", "{0:02d}:00 - {1:02d}:00"])
+def test_clocks_are_no_series(clock):
+    """The dates have a clock of their own, and times of day are no ids."""
+    hours = range(24)
+    rows = [
+        (f"2024-01-{d:02d} 00:00", clock.format(h, h + 1), 24 * d + h + 0.5)
+        for d in range(1, 9)
+        for h in hours
+    ]
+    frame = pd.DataFrame(rows, columns=["date", "slot", "y"])
+    with pytest.raises(DataError, match="duplicate time stamps: 2024-01-01") as caught:
+        read_table(frame, target_cols=["y"])
+    assert not isinstance(caught.value, SeveralSeriesError)
+
+
+@pytest.mark.parametrize("second", ["23:59:60", "23:59:60Z", "23:59:60.5", "00:59:60+01:00"])
+def test_leap_seconds_are_named(second, tmp_path):
+    zone = second[8:] if second[8:9] in ("Z", "+") else ""
+    stamps = [f"2016-12-31 {one}" for one in (f"23:59:58{zone}", f"23:59:59{zone}", second)]
+    (tmp_path / "x.csv").write_text("\n".join(["ds,y", *(f"{one},1" for one in stamps)]))
+    with pytest.raises(DataError, match=r"line 4: .*is not a time stamp; .*it is a leap second"):
+        read_table(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("ids", [1, 2])
+def test_hours_of_business_are_told_of(zone, ids):
+    stamps = pd.date_range("2024-01-08 09:00", periods=80, freq="bh", tz=zone)
+    frames = [pd.DataFrame({"unique_id": i, "ds": stamps, "y": 1.0}) for i in range(ids)]
+    frame = pd.concat(frames).reset_index(drop=True)
+    told = "all rows are at business hours: pass freq='bh' if the others are no time steps"
+    table = read_table(frame)
+    assert told in table.notices[0]
+    assert len(table.times) == ids * (11 * 24 + 8)
+    assert len(read_table(frame, frequency="bh").times) == ids * 80
+    assert read_table(frame, frequency="bh").notices == ()
+    later = frame.assign(ds=frame["ds"] + pd.Timedelta("2h"))  # to 18:00
+    assert told not in read_table(later).notices[0]
+    day = frame[frame["ds"] < frame["ds"].min() + pd.Timedelta("8h")]
+    assert told not in read_table(day.drop(index=day.index[[2]])).notices[0]

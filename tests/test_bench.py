@@ -20,16 +20,25 @@ from convtimenet.bench import lines
 from convtimenet.bench.estimates import Costs
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.measure import hash_of, measure
-from convtimenet.bench.models import classifier, forecaster, macs_of, seasonal_naive
-from convtimenet.bench.problems import CasesProblem, ForecastProblem, load
+from convtimenet.bench.models import (
+    classifier,
+    fitted_forecaster,
+    forecaster,
+    forecasts_of,
+    macs_of,
+    seasonal_naive,
+)
+from convtimenet.bench.problems import CasesProblem, ForecastProblem, forecast_problem, load
 from convtimenet.bench.ridge import ridge
 from convtimenet.bench.runs import Plan, _lines_beside, _same_fits, run
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
 from convtimenet.data.labelled.cases import as_cases
+from convtimenet.data.table_rows import crop
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.other import OtherNetwork
+from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.runs.evaluation import evaluate_dataset
 
 
@@ -116,17 +125,20 @@ def matrix(tmp_path):
     return write
 
 
+def daily(values: np.ndarray) -> pd.DataFrame:
+    """A frame of values (T, C) of as many days."""
+    frame = pd.DataFrame(values, columns=[f"c{c}" for c in range(values.shape[1])])
+    frame.insert(0, "time", pd.date_range("2020-01-01", periods=len(values), freq="D"))
+    return frame
+
+
 def problem(rows: int = 400, horizon: int = 4, channels: int = 2, **changed) -> ForecastProblem:
     """Noisy waves, 70 % to train and 10 % to validate."""
     rng = np.random.default_rng(3)
     t = np.arange(rows)
     waves = [np.sin(t / (3 + c)) * (c + 1) + 10 * c for c in range(channels)]
-    frame = pd.DataFrame(np.stack(waves, 1) + 0.1 * rng.standard_normal((rows, channels)))
-    frame.columns = [f"c{c}" for c in range(channels)]
-    frame.insert(0, "time", pd.date_range("2020-01-01", periods=rows, freq="D"))
-    table = ConvTimeNetForecaster(1).read(frame)
-    from convtimenet.bench.problems import forecast_problem
-
+    values = np.stack(waves, 1) + 0.1 * rng.standard_normal((rows, channels))
+    table = ConvTimeNetForecaster(1).read(daily(values))
     split = {"train_end": 280, "valid_end": 320, "test_end": rows} | changed
     return forecast_problem("waves", horizon, "honest", table, **split)
 
@@ -249,6 +261,23 @@ class TestModels:
         assert made.scores(naive)["mse"] == pytest.approx(result.baseline["mse"], rel=1e-5)
         assert fitted.parameters == result.parameters
 
+    @pytest.mark.parametrize("protocol", ["honest", "paper"])
+    def test_a_network_reads_its_own_units_and_is_scored_in_those_of_the_problem(self, protocol):
+        season = 10 + 6 * np.sin(np.arange(120) * np.pi / 3.5)
+        noise = np.exp(0.25 * np.random.default_rng(1).standard_normal(120))
+        values = (season * np.linspace(1, 3, 120) * noise)[:, None]
+        table = ConvTimeNetForecaster(1).read(daily(values))
+        made = forecast_problem("waves", 4, protocol, table, 60, 80, 120)
+        model = ConvTimeNetForecaster(4, quality="fast", verbose=0)
+        model.fit(crop(table, 0, 80), split=(60, 80), refit=False)
+        assert isinstance(model.network_, SmoothingNetwork)  # of which 0 means none
+        assert model.scaler_.centre.tolist() == [[0.0]]
+        predicted = forecasts_of(model, made)
+        assert len(predicted) == len(made.truth()) == {"honest": 37, "paper": 32}[protocol]
+        found = model.evaluate(table, first_row=80, end=83 + len(predicted)).scores
+        for name in ("mse", "mae"):
+            assert made.scores(predicted)[name] == pytest.approx(found[name], rel=1e-5)
+
     def test_without_a_split_the_forecast_is_what_a_user_gets(self):
         made = problem(train_end=None, valid_end=396)
         fitted = forecaster(made, 5, preset="auto", n_epochs=1, model=TINY)
@@ -275,13 +304,20 @@ class TestModels:
                 return OtherNetwork(nn.Linear(config.context_length, config.outputs), config)
 
         made = problem()
-        from convtimenet.bench.models import fitted_forecaster
-
         settings = {"preset": "auto", "input_size": 24, "n_epochs": 30, "training": {"lr": 0.01}}
         fitted = fitted_forecaster(Linear, made, 1, **settings)
         assert fitted.parameters == 25 * 4
         assert fitted.macs == 2 * 24 * 4
         assert made.scores(fitted.predict())["mse"] < 0.3 * made.scores(made.naive())["mse"]
+
+    def test_macs_are_those_of_all_channels_also_without_scaling(self):
+        made, settings = problem(), {"input_size": 24, "n_epochs": 1, "model": TINY}
+        alone = problem(channels=1)
+        with_one, unscaled = (
+            forecaster(one, 1, preset="auto", **settings, scale=False).macs for one in (alone, made)
+        )
+        assert with_one
+        assert unscaled == 2 * with_one
 
     def test_another_classifier_too(self):
         class Means(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from common import DATA, needs_data
+from common import DATA, needs_data, undrawn
 from forked import Forked
 
 from convtimenet import (
@@ -224,12 +224,16 @@ class TestForecast:
             assert process.wait() == 0
         assert len(rows_of("sales-forecast.csv")) == 3
 
-    def test_what_cannot_be_reported_does_not_cost_the_rest(self, table, capsys):
+    def test_without_scores_the_report_is_of_the_forecast(self, table, capsys):
         flags = ["--test_fraction=0", "--h=2", "--json=r.json", "--report=r.html"]
-        assert main(["forecast", table, *flags, *QUICK]) == 0
-        assert "report: not written" in capsys.readouterr().out
+        with undrawn():
+            assert main(["forecast", table, *flags, *QUICK]) == 0
+        assert "report: r.html" in capsys.readouterr().out
         assert Path("r.json").exists()
-        assert not Path("r.html").exists()
+        text = Path("r.html").read_text(encoding="utf-8")
+        headings = re.findall("<h2 id=.*?>(.*?)</h2>", text)
+        assert headings == ["The forecast", "This run", "Inside the network"]
+        assert "The forecasting model was trained on all rows; nothing was scored." in text
 
     def test_notices_are_shown_whatever_the_channel_is_called(self, table, capsys):
         lines = Path(table).read_text().splitlines()
@@ -427,9 +431,13 @@ class TestClassify:
 
     def test_unlabelled_test_cases_are_classified(self, capsys):
         train, test = write_cases("train.npz"), write_cases("new.npz", 6, labelled=False)
-        assert main(["classify", train, test, "--save=model", "--json=r.json", *CASES]) == 0
+        outputs = ["--save=model", "--json=r.json", "--report=r.html"]
+        assert main(["classify", train, test, *outputs, *CASES]) == 0
         assert len(rows_of("new-classes.csv")) == 7
-        assert "have no labels" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "have no labels" in shown
+        assert "report: not written" in shown
+        assert not Path("r.html").exists()
         classes = [row[1] for row in rows_of("new-classes.csv")[1:]]
         assert json.loads(Path("r.json").read_text()) == {"classes": classes, "notices": []}
         assert main(["classify", test, "--load=model", "--out=again.csv"]) == 0

@@ -389,6 +389,31 @@ class TestFuture:
         with pytest.raises(DataError, match="needed for 7 steps ahead; the first missing is at"):
             model.predict(future=ahead(frame, 6), h=7)
 
+    def test_past_ones_missing_in_the_rows_that_are_read_are_told_of(self, caplog):
+        frame = shop(60).assign(visits=np.arange(60) % 5.0, weather="dry")
+        model = forecaster(hist_exog=["visits", "weather"], target_cols=["y"]).fit(frame)
+
+        def told(call: Any) -> list[str]:
+            caplog.clear()
+            call()
+            return [one.getMessage() for one in caplog.records if "'visits'" in one.getMessage()]
+
+        gone = frame.assign(visits=np.nan)
+        mean = "replaced by the mean in training"
+        assert told(lambda: model.predict(frame)) == []
+        whole = [f"covariate 'visits': all 12 values missing, {mean}"]
+        assert told(lambda: model.predict(gone)) == whole
+        gone.loc[50:, "visits"] = 1.0
+        assert told(lambda: model.predict(gone)) == [
+            f"covariate 'visits': 2 values missing, {mean}"
+        ]
+        scored = {"first_row": 60 - 4, "end": 60}
+        assert told(lambda: model.evaluate(gone, **scored)) == [
+            f"covariate 'visits': 6 values missing, {mean}"
+        ]
+        (rolled,) = told(lambda: model.predict(frame, h=7))
+        assert "steps 5 to 7 read 'visits', 'weather' there" in rolled
+
     def test_what_is_missing_is_named(self):
         frame = shops()
         model = forecaster(**ALL, target_cols=["y"]).fit(frame)

@@ -84,6 +84,12 @@ class TestSolution:
         assert_allclose(found, solved(frame, known=known), rtol=0, atol=0)
         assert_allclose(found, [3, -1], atol=0.5)
 
+    def test_differences_of_one_stretch_alone_are_not_enough(self):
+        """Known are 26 rows in the first fifth, and the last one: 12 differences, in one block."""
+        known = np.arange(134) < 26
+        known[-1] = True
+        assert solved(sales(134), known=known).tolist() == [0.0, 0.0]
+
     def test_series_are_not_compared_with_each_other(self):
         one, two = sales(134, 1), sales(134, 2)
         two["y"] += 500

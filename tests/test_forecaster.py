@@ -437,3 +437,14 @@ class TestFilledValues:
         complete, _ = self.table()
         found = model.evaluate(complete, first_row=180)
         assert found.n_values == found.n_windows * 2 * 4
+
+
+@pytest.mark.parametrize("power", [-900, 300])
+def test_a_power_of_two_between_units_changes_nothing(power):
+    """Not even where squares of the values would be lost."""
+    values = waves(60, 1)
+    mine, other = (
+        ConvTimeNetForecaster(h=4, quality="fast", verbose=0).fit(one).predict()
+        for one in (values, np.ldexp(values, power))
+    )
+    np.testing.assert_array_equal(other, np.ldexp(mine, power))

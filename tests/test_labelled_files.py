@@ -331,6 +331,29 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
 
 
+@pytest.mark.parametrize(("head", "step"), [("t0,t1,t2,t3", "t1"), ("1_x,2_x,3_x,4_x", "2_x")])
+def test_a_numbered_column_is_a_step_although_a_cell_is_text(
+    head: str, step: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "x.csv", f"{head}\n1,n/k,2,9\n1,2,3,4\n")
+    with pytest.raises(DataError, match=f"line 2, column '{step}': expected a number, found 'n/k'"):
+        read_cases(path)
+    cases = read_cases(written(tmp_path, "y.csv", f"{head}\n1,,2,9\n1,2,3,4\n"))
+    assert cases.labels is None
+    np.testing.assert_array_equal(cases.values, [[[1, NAN, 2, 9]], [[1, 2, 3, 4]]])
+
+
+def test_a_numbered_column_of_labels_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.csv", "V1,V2,V3\nu,1,2\nv,3,4\n")
+    with pytest.raises(
+        DataError, match=r"column 'V1'.*if the column is the label, name it 'label'"
+    ):
+        read_cases(path)
+    cases = read_cases(path, label_col="V1")
+    assert cases.labels is not None
+    assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], ["u", "v"])
+
+
 @pytest.mark.parametrize(("form", "freq"), [("%Y%m%d", "D"), ("%Y%m", "MS"), ("%Y%m%d%H", "h")])
 def test_times_that_are_dates_written_as_numbers(form: str, freq: str, tmp_path: Path) -> None:
     stamps = pd.date_range("2023-11-29", periods=70, freq=freq).strftime(form)

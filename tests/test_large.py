@@ -18,7 +18,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data import tables
+from convtimenet.data import table_rows
 from convtimenet.data.covariates import NO_COVARIATES, Column, terms_of
 from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
@@ -32,7 +32,7 @@ HOURS = np.datetime64("2024-01-01", "us") + np.arange(400) * np.timedelta64(1, "
 
 def work_on(rows: int, monkeypatch) -> None:
     """Work on so many rows at once."""
-    for module in (maps, tables, sliding):
+    for module in (maps, table_rows, sliding):
         monkeypatch.setattr(module, "CHUNK", rows)
 
 
@@ -203,6 +203,8 @@ def test_what_cannot_be_read_in_parts_is_refused(tmp_path, small_parts, monkeypa
         apart(tmp_path / name, rows, [200])
         parquet.write_table(changed, tmp_path / name / "part-9.parquet")
         refuse(tmp_path / name, said, small_parts)
+    feather.write_feather(rows, tmp_path / "x" / "a.arrow")
+    refuse(tmp_path / "x", r"expected .parquet files, .* found '.arrow', '.parquet'", small_parts)
     (tmp_path / "x" / "notes.txt").touch()
     refuse(tmp_path / "x", "found a folder; give one of the files in it", small_parts)
     refuse(tmp_path / "none-*.parquet", "there is no such file", small_parts)

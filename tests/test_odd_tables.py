@@ -206,6 +206,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: panel().set_index(["unique_id", "ds"]),
         r"the index holds 'unique_id', 'ds', expected columns; .*frame\.reset_index\(\)",
     ),
+    "several levels of other names in the index": (
+        lambda: panel().set_axis(["id", "t", "y"], axis=1).set_index(["id", "t"]),
+        r"the index holds 'id', 't', expected columns; .*frame\.reset_index\(\)",
+    ),
     "ids in the index": (
         lambda: panel().set_index("unique_id"),
         r"the index holds 'unique_id', expected columns",

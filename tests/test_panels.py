@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
+from convtimenet.data import table_rows
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.forecast_tables import write_csv
 from convtimenet.data.split import typical_size
@@ -29,6 +30,7 @@ from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.export import export
+from convtimenet.files import maps
 from convtimenet.runs.forecasting import default_horizon
 
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5)}
@@ -239,6 +241,15 @@ class TestRows:
         assert (chosen.ids.tolist(), chosen.lengths.tolist()) == (["c", "b"], [80, 60])
         np.testing.assert_array_equal(chosen.values[:80], self.table().values[105:185])
 
+    def test_series_of_large_tables_are_chosen_in_parts(self, monkeypatch):
+        whole = select_series(self.table(), np.array([2, 0, 3, 1]))
+        for module in (maps, table_rows):
+            monkeypatch.setattr(module, "CHUNK", 70)
+        parts = select_series(self.table(), np.array([2, 0, 3, 1]))
+        assert parts.lengths.tolist() == whole.lengths.tolist() == [80, 60, 7, 45]
+        np.testing.assert_array_equal(parts.values, whole.values)
+        np.testing.assert_array_equal(parts.times, whole.times)
+
 
 class TestWindows:
     @settings(max_examples=60)
@@ -290,7 +301,9 @@ class TestWindows:
         assert filled.known is None
 
     def test_thinning_keeps_both_ends(self):
-        windows = Windows.between(torch.zeros(1, 100), 4, 2, 0, 100).thinned(10)
+        every = Windows.between(torch.zeros(1, 100), 4, 2, 0, 100)
+        windows = every.thinned(10)
+        assert len(every) == 95
         assert len(windows) == 10
         assert windows.starts[[0, -1]].tolist() == [0, 94]
 
@@ -395,6 +408,25 @@ class TestForecasts:
         for name in ("a", "short"):
             alone = model.predict(panel()[lambda f, n=name: f["unique_id"] == n])
             np.testing.assert_allclose(alone["ConvTimeNet"], together[name], atol=1e-5)
+
+    @pytest.mark.parametrize("context", [None, 20])
+    def test_closed_forms_do_not_depend_on_the_order_of_the_series(self, context):
+        numbers, t = np.random.default_rng(0), np.arange(60)
+        kinds = (
+            lambda s: 20 + numbers.normal(size=60),
+            lambda s: 50 + t * (1 + s / 50) + numbers.normal(size=60),
+            lambda s: 30 * np.exp(0.3 * np.sin(t * np.pi / 3.5) + 0.02 * t * (s % 5)),
+        )
+        parts = [series(f"s{s:02}", 60).assign(y=kinds[s % 3](s)) for s in range(30)]
+        models = [
+            ConvTimeNetForecaster(4, context, quality="fast", verbose=0).fit(pd.concat(given))
+            for given in (parts, [*parts[1::2], *parts[-2::-2]])
+        ]
+        found = [one.predict().set_index(["unique_id", "ds"])["ConvTimeNet"] for one in models]
+        assert found[1].index[0][0] == "s01"
+        for name, weights in models[0].network_.state_dict().items():
+            torch.testing.assert_close(models[1].network_.state_dict()[name], weights)
+        pd.testing.assert_series_equal(found[1].sort_index(), found[0], rtol=1e-6)
 
     def test_series_not_seen_in_training_are_scaled_by_their_own_values(self):
         model = forecaster().fit(panel())

@@ -436,6 +436,22 @@ class TestFewRows:
         assert model.fitted_rows_.last.max() == np.datetime64("2016-02-01")
         assert ConvTimeNetForecaster.pretrained(6, verbose=0).fit(monthly(70)).scored_ is None
 
+    @pytest.mark.parametrize(("h", "split"), [(6, (44, 55)), (13, (10, 14))])
+    def test_rows_behind_the_split_choose_nothing(self, h, split):
+        """Neither the network nor its context, nor how far it is trusted, also where no whole
+        horizon fits."""
+        late = monthly(120)
+        late.loc[split[1] :, "sales"] *= -7.0
+        models = [
+            ConvTimeNetForecaster(h, verbose=0).fit(table, split=split, refit=False)
+            for table in (late[: split[1]], late)
+        ]
+        short, long = models
+        assert short.network_.config.pretrained
+        assert long.network_.config == short.network_.config
+        for name in ("logarithms", "drift", "trusted"):
+            assert getattr(long.network_, name) == getattr(short.network_, name)
+
     def test_fewest(self):
         with pytest.raises(DataError, match="expected at least 4 rows, found 3; give more rows"):
             ConvTimeNetForecaster(6, verbose=0).fit(monthly(3))

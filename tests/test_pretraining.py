@@ -332,7 +332,7 @@ class TestStart:
         np.testing.assert_array_equal(again.predict_proba(X), heir.predict_proba(X))
 
     @pytest.mark.parametrize("given", ["pretrain", "init_from"])
-    def test_so_does_every_trial_and_every_window_of_a_backtest(self, given, starts):
+    def test_so_does_every_trial_and_every_window_of_a_backtest(self, given, starts, caplog):
         frozen = forecaster(training={"encoder_rate": 0})
         if given == "pretrain":
             trained = frozen.pretrain(TABLE, n_epochs=1).pretrained_.weights
@@ -341,7 +341,11 @@ class TestStart:
             trained = encoder(frozen.init_from)
         starts.clear()
         found = tune(frozen, TABLE, trials=2, space={"training.lr": [1e-2]})
+        caplog.clear()
         frozen.cross_validation(TABLE, n_windows=2, refit=True)
+        told = [one.getMessage() for one in caplog.records if "pretrain" in one.getMessage()]
+        assert len(told) == (given == "pretrain")
+        assert all("may have read rows that are forecast here" in one for one in told)
         assert len(starts) == 8  # each trial once, then with second trainings
         assert all(same(start, trained) for start in starts)
         assert same(encoder(found.model), trained)

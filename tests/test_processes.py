@@ -65,7 +65,7 @@ main(Path(sys.argv[1]), sys.argv[2], None)
 """
 
 
-def run_together(number: int, *arguments: object) -> None:
+def begun(number: int, code: str, *arguments: object) -> list[Forked]:
     """As torchrun would on one machine: its process and theirs take seconds to import torch."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -73,9 +73,72 @@ def run_together(number: int, *arguments: object) -> None:
     found = {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
     found |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = map(str, range(number))
-    all_ = [Forked(TOGETHER, *arguments, RANK=one, LOCAL_RANK=one, **found) for one in ranks]
+    return [Forked(code, *arguments, RANK=one, LOCAL_RANK=one, **found) for one in ranks]
+
+
+def run_together(number: int, *arguments: object) -> None:
+    all_ = begun(number, TOGETHER, *arguments)
     said = [one.communicate() for one in all_]
     assert [one.returncode for one in all_] == [0] * number, said
+
+
+LOST = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from convtimenet import ConvTimeNetForecaster, processes
+from convtimenet.errors import ConvTimeNetError, DataError
+from convtimenet.estimators.forecasting import fitted_forecaster
+from convtimenet.training.closed_form import search
+
+where, done = sys.argv[1], Path(sys.argv[3])
+fails = os.environ["RANK"] == sys.argv[2]
+
+def end(*given, **named):
+    if where == "an error":
+        raise DataError("the disk is full")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if fails and where == "the choice of the context":
+    search.sums_over = end
+elif fails and where == "the calibration":
+    fitted_forecaster.calibrate = end
+try:
+    with processes.joined():
+        if where not in ("the end", "an error"):
+            model = ConvTimeNetForecaster(h=3, quality="fast", freq=1, device="cpu", verbose=0)
+            model.fit(np.sin(np.arange(120.0)[:, None] / 3))
+        elif fails:
+            while not done.exists():
+                time.sleep(0.01)
+            end()
+        else:
+            done.touch()
+except ConvTimeNetError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "fails", "told"),
+    [
+        ("the choice of the context", 1, "0 of 2 waited for another one that has ended"),
+        ("the calibration", 1, "0 of 2 waited for another one that has ended"),
+        ("the end", 0, "1 of 2 has done its part; another one"),
+        ("an error", 0, "1 of 2 has done its part; another one"),
+    ],
+)
+def test_a_process_that_is_gone_ends_the_others(where, fails, told, tmp_path) -> None:
+    """Outside of the steps of a training, with a message and at once."""
+    both = begun(2, LOST, where, fails, tmp_path / "done")
+    said = [one.communicate() for one in both]
+    assert said[1 - fails][0].startswith(f"ProcessError process {told}"), said
+    assert "its own output says why" in said[1 - fails][0]
+    assert both[1 - fails].returncode == 0
+    if where == "an error":
+        assert said[fails][0] == "DataError the disk is full\n"
+    else:
+        assert both[fails].returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])

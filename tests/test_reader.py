@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -20,10 +21,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.files import check_path, delimited
+from convtimenet.data.files import check_path, delimited, is_columnar
 from convtimenet.data.forecast_tables import future_frame
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import ConfigError, DataError
@@ -251,7 +252,9 @@ def test_tsf_without_stamps_counts_steps(tmp_path: Path) -> None:
 def test_words_for_missing(tmp_path: Path, fast: bool, monkeypatch) -> None:
     monkeypatch.setattr(delimited, "_LARGE", 0 if fast else 2**62)
     words = ("", "NA", "N/A", "n/a", "null", "None", "NaN", "nan", ".", "-", "?", "#N/A",
-             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!")  # fmt: skip
+             "--", "..", ":", "n.a.", r"\N", "#DIV/0!", "#VALUE!",
+             "#NV", "#NOMBRE!", "#N/V", "k.A.", "k. A.", "K.A.", "\u2013", " \u2014 ", "entf.",
+             "s.o.")  # fmt: skip
     for word in words:
         table = read_table(save(tmp_path, written(cells=["1", word, "3", "4"])))
         assert table.known is not None
@@ -269,7 +272,6 @@ class TestNumbers:
             (["1,234", "0.5", "7"], [1234, 0.5, 7]),
             (["1.234.567", "1.234", "7"], [1234567, 1234, 7]),
             (["1,234,567", "1,234", "7"], [1234567, 1234, 7]),
-            (["1.234", "5.678", "7"], [1.234, 5.678, 7]),
             (["1.234,5", "2", "-3,25"], [1234.5, 2, -3.25]),
             (["1,234.5", "2", "+3.25"], [1234.5, 2, 3.25]),
             (["0,123", "5,678", "7"], [0.123, 5.678, 7]),
@@ -688,6 +690,53 @@ def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
     assert table.values[:, 0].tolist() == list(range(16))
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".PQ", ".arrow", ".feather"])
+@pytest.mark.parametrize("how", ["{}", "file://{}", "{}/*", "{}/a*", "memory:/{}"])
+def test_what_a_folder_holds(tmp_path: Path, ending: str, how: str) -> None:
+    """The same as a path, an address and a pattern; what others put beside the data is none."""
+    place, known = tmp_path / "t", ending in (".parquet", ".PQ")
+    for name, first in (("a1", 0), ("a2/b", 4)):
+        path = place / f"{name}{ending}"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        rows = pa.table({"ds": DAYS[first : first + 4], "y": range(first, first + 4)})
+        (parquet.write_table if known else feather.write_feather)(rows, str(path))
+    for name in ("_SUCCESS", ".a1.crc", "_delta_log/0.json", "_spark_metadata/0", "a2/._b.txt"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text("{}", encoding="utf-8")
+    (place / ".old").mkdir()
+    (place / ".old" / f"c{ending}").write_bytes(b"damaged")
+    if how.startswith("memory"):
+        fsspec.filesystem("memory").put(str(place), str(place), recursive=True)
+    assert read_table(how.format(place)).values[:, 0].tolist() == list(range(8))
+
+
+def test_a_column_of_a_file_counts_before_one_of_a_folder(tmp_path: Path) -> None:
+    """As DuckDB's WRITE_PARTITION_COLUMNS writes them."""
+    for name, code, first in (("a", "01", 0), ("b", "1", 4)):
+        folder = tmp_path / f"unique_id={name}" / f"code={code}" / "size=3"
+        folder.mkdir(parents=True)
+        rows = pa.table({"ds": DAYS[:4], "unique_id": [name] * 4, "y": range(first, first + 4)})
+        parquet.write_table(rows, folder / "x.parquet")
+    table = read_table(tmp_path, target_cols=["y"], covariates=["code", "size"])
+    assert table.ids.tolist() == ["a", "b"]
+    assert table.values[:, 0].tolist() == list(range(8))
+    assert table.covariates["code"].tolist() == ["01"] * 4 + ["1"] * 4
+    assert table.covariates["size"].tolist() == [3] * 8
+
+
+def test_chained_addresses(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"ds": DAYS[:4], "y": range(4)}), tmp_path / "x.parquet")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "x.parquet", "x.parquet")
+    fsspec.filesystem("memory").pipe_file("/chained/x.zip", (tmp_path / "x.zip").read_bytes())
+    table = read_table("zip://x.parquet::memory://chained/x.zip")
+    assert table.values[:, 0].tolist() == list(range(4))
+    assert is_columnar("simplecache::memory://chained/x.parquet")
+    assert not is_columnar("simplecache::memory://chained/x.zip")
+    with pytest.raises(DataError, match="install that package"):
+        read_table("some-thing+x://bucket/x.parquet")
+
+
 @pytest.mark.parametrize(
     ("content", "name", "said"),
     [
@@ -765,3 +814,11 @@ def test_check_path(tmp_path: Path) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dash", ["-", "\u2013", "\u2014"])
+def test_a_dash_that_may_be_zero_is_told_of(tmp_path, dash):
+    table = read_table(save(tmp_path, written(";", ["1,5", dash, "3,5", f" {dash} "])))
+    np.testing.assert_array_equal(table.values[:, 0], [1.5, np.nan, 3.5, np.nan])
+    assert table.notices[0].startswith(f"column 'y': {dash!r} is read as a missing value; write 0")
+    assert read_table(save(tmp_path, written(";", ["\u22121,5", "-2", "3"]))).values[0, 0] == -1.5

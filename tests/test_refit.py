@@ -29,8 +29,9 @@ from convtimenet.estimators.forecasting import pretraining
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.portfolio import second_config
 from convtimenet.estimators.presets import paper_preset
+from convtimenet.report._network import training_section
 from convtimenet.runs.forecasting import default_horizon, forecast_table, horizon_reason
-from convtimenet.training.history import Epoch, History
+from convtimenet.training.history import Epoch, History, Second
 
 TINY: dict[str, Any] = {
     "d_model": 8,
@@ -72,12 +73,33 @@ def panel(lengths: tuple[int, ...] = (60, 40, 9)) -> pd.DataFrame:
 
 
 class TestSecondTraining:
+    @pytest.mark.parametrize(
+        ("second", "said"),
+        [
+            (Second(True, 8, 40, 0.5), "Its weights were trained further, on all data, for 8 epo"),
+            (Second(False, 1, 5, 0.5), "New ones were trained, on all data, for 1 epoch."),
+            (None, "The network was then trained a second time, on all data."),
+        ],
+    )
+    def test_the_report_says_what_it_did(self, second, said):
+        epochs = [Epoch(n, 1.0, {"mse": 2.0}, 1e-3, 0.1) for n in (1, 2, 3, 4)]
+        history = History(epochs, 4, "done", "cpu", 20, refitted=True, second=second)
+        values = history.to_dict()
+        assert History.from_dict(values) == history
+        if second is None:  # as models of earlier versions have it
+            del values["second"]
+            assert History.from_dict(values) == history
+        assert said in training_section(history, "mse", "").body
+
     @pytest.mark.parametrize("refit", [None, True, "continue"])
     def test_the_forecast_is_the_seconds_and_the_scores_are_the_firsts(self, refit):
         frame = hourly(waves())
         first = forecaster(refit=False).fit(frame)
         model = forecaster(refit=refit).fit(frame)
         assert model.history_.refitted
+        assert model.history_.second is not None
+        assert model.history_.second.goes_on == (refit is not True)
+        assert (model.history_.second.epochs, model.history_.second.steps) == (1, 10)
         assert model.scored_ is not None
         assert model.forecasts_from is not None
         assert "2024-01-05T03" in model.forecasts_from

@@ -39,7 +39,7 @@ from convtimenet.report._forecast import pick_windows
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
-from convtimenet.report._network import patch_moves
+from convtimenet.report._network import patch_moves, training_section
 from convtimenet.report._page import page
 from convtimenet.report._windows import (
     errors_by_channel,
@@ -48,7 +48,11 @@ from convtimenet.report._windows import (
     when,
     window_answers,
 )
+from convtimenet.runs.forecasting import forecast_table
+from convtimenet.training.closed_form.smoothing import CHOSEN
+from convtimenet.training.history import History
 from convtimenet.training.metrics import ForecastEvaluation
+from convtimenet.wording import share_text
 
 EVIL = "<script>alert('x')</script> & $m$"
 TINY = {"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 8, "patch_stride": 4}
@@ -219,7 +223,7 @@ def test_forecast_page_tells_the_scores(pages: tuple[str, str], forecast: Foreca
     text = Page(pages[0]).text
     for scores in (evaluation.scores, evaluation.in_units, evaluation.naive_in_units):
         for name, value in scores.items():
-            assert (html.percent if name == "wape" else html.number)(value) in text
+            assert (share_text if name == "wape" else html.number)(value) in text
     assert evaluation.n_windows == 93
     found = Page(pages[0]).text
     assert "Explanation of a forecast" in found
@@ -635,7 +639,8 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
     names = ("7", EVIL, "c")
     for number, name in enumerate(names):
         own = evaluation.mse_per_window[scored & (of == number)]
-        assert f"{name} {own.mean():.3f} {len(own)}" in text
+        assert f"{name} {np.sqrt(own.mean()):.3f} {len(own)}" in text
+    assert "Root mean squared error (RMSE) of the series' windows, in training standard" in text
     worst = names[of[np.nanargmax(evaluation.mse_per_window)]]
     assert f"Worst: forecast of {worst} from" in text
     spelled = replace(table, ids=np.array([7, EVIL, "c"], dtype=object))  # as `evaluate` takes it
@@ -655,7 +660,7 @@ def test_many_levels_are_all_drawn():
 def test_steps_without_a_scored_value_are_left_out(forecast: Forecast, tmp_path: Path):
     """In a short test split, a missing value may leave a step ahead without any."""
     model, table, evaluation = forecast
-    mse = evaluation.mse_per_step[0]
+    rmse = np.sqrt(evaluation.mse_per_step[0])
     steps = np.where(np.arange(8) == 7, np.nan, evaluation.mse_per_step)
     shares = np.array([np.nan, 0.5, 0.25, 0.75, 0.5, 0.5, 0.5, np.nan])
     bands = tuple(replace(one, coverage_per_step=shares) for one in evaluation.intervals)
@@ -672,10 +677,67 @@ def test_steps_without_a_scored_value_are_left_out(forecast: Forecast, tmp_path:
     alts = " ".join(attrs["alt"] or "" for tag, attrs in page.tags if tag == "img")
     alts = alts.replace("\xa0", " ")
     assert alts.count("from 25.0 to 75.0 % by step") == len(bands)
-    assert f"{mse:.3f} at step 1, none at step 8" in alts
+    told = f"{rmse:.3f} at step 1, none at step 8, in training standard deviations"
+    assert told in alts
+    axes = [one["layout"]["yaxis"]["title"]["text"] for one in page.figures()]
+    assert axes.count("RMSE in training standard deviations") == 2
     assert "水位 none none none" in page.text
     drawn = [json.dumps(one["data"][0].get("y")) for one in page.figures()]
     assert f"[null, {', '.join(['50.0', '25.0', '75.0', *['50.0'] * 3])}, null]" in drawn
+
+
+def test_a_model_without_patches_on_one_channel_far_from_zero(tmp_path: Path):
+    """Errors of windows and steps were squared deviations beside "the data's units", two per cents
+    of very small errors were equal, and words were about a network and its patches."""
+    rng, days = np.random.default_rng(3), np.arange(160)
+    values = 1e5 + 10 * np.sin(2 * np.pi * days / 7) + rng.normal(0, 1, 160)
+    table = Table(
+        times=np.datetime64("2024-01-01", "ns") + days * np.timedelta64(1, "D"),
+        values=values[:, None],
+        channels=("units",),
+        time_name="ds",
+        frequency=Frequency.parse("1D"),
+    )
+    model = ConvTimeNetForecaster(4, quality="fast", verbose=0, device="cpu")
+    run = forecast_table(model, table, test_fraction=0.2, dataset="a.csv")
+    with undrawn():
+        page = Page(run.write_report(tmp_path / "page.html").read_text(encoding="utf-8"))
+    evaluation, text = run.evaluation, page.text
+    assert evaluation is not None
+    factor = evaluation.in_units["rmse"] / np.sqrt(evaluation.scores["mse"])
+    errors = factor * np.sqrt(np.sort(evaluation.mse_per_window))
+    for worst in errors[-1], errors[0]:
+        assert f"RMSE {worst:.3f} in the data's units" in text
+    drawn = {
+        one["layout"]["xaxis"]["title"]["text"]: one["data"][0]["y"]
+        for one in page.figures()
+        if one["layout"]["yaxis"]["title"]["text"] == "RMSE in the data's units"
+    }
+    steps = factor * np.sqrt(evaluation.mse_per_step)
+    assert drawn["steps ahead (1 step = 1 day)"] == pytest.approx(steps.tolist(), rel=1e-4)
+    assert sorted(drawn["ds"]) == pytest.approx(errors.tolist(), rel=1e-4)
+    ours, naive = (one["wape"] for one in (evaluation.in_units, evaluation.naive_in_units))
+    assert ours < naive < 1e-4
+    assert len({share_text(ours), share_text(naive)}) == 2
+    assert f"gives {share_text(naive)}: this model is" in text
+    assert "Inside the model" in text
+    assert "extent of each patch" not in text
+    assert "is hidden in turn" in text
+    assert re.search(r"\d s in all on cpu, scoring included; ", text)
+
+
+def test_the_error_of_a_grid_has_its_unit():
+    for unit in ("training standard deviations", "the data's units"):
+        body = training_section(History.solved(0.25, "cpu", 0.71, CHOSEN), "mae", unit).body
+        assert body == (
+            "<p>Chosen from a grid in 0.7 seconds, without epochs. Mean absolute error of the "
+            f"training windows, in {unit}: 0.250.</p>"
+        )
+
+
+def test_a_share_is_told_with_the_digits_that_tell_it_apart():
+    given = {0.0005123: "0.0512 %", 0.000841: "0.0841 %", 0.1234567: "12.35 %", 0.0: "0 %"}
+    assert {share: share_text(share) for share in given} == given
 
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -19,13 +19,14 @@ from common import undrawn
 from convtimenet.data.forecast_tables import future_table
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.frequency import Frequency
+from convtimenet.data.time.words import step_note, steps
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.report import _future, forecast_report
 from convtimenet.report import _interactive as interactive
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
 from convtimenet.report._html import digits_for, rounded
-from convtimenet.report._words import compared, outlook, steps
+from convtimenet.report._words import compared, outlook
 
 EVIL = "</script><b>$x$ %{y}"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -116,10 +117,15 @@ def test_missing_values_are_said_and_too_many_give_no_comparison():
 def test_one_step_and_other_steps():
     words = told([10.0] * 12, [12.0], count=12)
     assert words == "Next step (in 2032): 12, 20 % higher than in the year before."
-    names = {"15min": "4 steps of 15min", "1h": "4 hours", "1D": "4 days", "1": "4 steps"}
+    names = {"15min": "4 steps of 15 minutes", "1h": "4 hours", "1D": "4 days", "1": "4 steps"}
     names |= {"3MS": "4 quarters", "1B": "4 business days", "7D": "4 weeks"}
+    names |= {"6MS": "4 steps of 6 months", "12MS": "4 years", "90s": "4 steps of 90 seconds"}
     for name, words in names.items():
         assert steps(4, Frequency.parse(name)) == words
+    notes = {"1D": "1 day", "12MS": "1 year", "15min": "15 minutes", "2B": "2 business days"}
+    for name, words in notes.items():
+        assert step_note(Frequency.parse(name)) == f" (1 step = {words})"
+    assert step_note(Frequency.parse("1")) == ""
 
 
 # --- data of the page ----------------------------------------------------------------------------
@@ -192,7 +198,7 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
 
 
 def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_future, "_SHOWN", 2)
+    monkeypatch.setattr(_future, "PICKED", 2)
     table = monthly(np.full((24, 5), 10.0))
     with undrawn():
         section = future_section(table, future_table(table, np.full((3, 5), [11.0, 12, 9, 8, 10])))
@@ -333,7 +339,14 @@ def test_the_page_in_a_browser(report: Path):
         other = page.locator("table.forecast tbody tr").first.locator("td").all_text_contents()
         assert other != first
         page.locator("input[type=search]").fill("")
+        # the rows of another series are in the order of time, whatever the order before
+        own = page.locator("table.forecast")
+        own.get_by_role("button", name="forecast").click()
+        assert own.locator("[aria-sort]").count() == 1
         page.locator("select").select_option(label="store 3")
+        stamps = own.locator("tbody th").all_text_contents()
+        assert stamps == sorted(stamps)
+        assert own.locator("[aria-sort]").count() == 0
         page.wait_for_function("document.querySelector('.ytitle').textContent === 'store 3'")
 
         # tables sort by number, and back

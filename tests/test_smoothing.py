@@ -379,4 +379,4 @@ def test_a_table_of_related_channels_keeps_its_network():
     data, table = registered_table("ILI")
     model = ConvTimeNetForecaster(h=60, verbose=0)
     ends = np.array([data.train_end])
-    assert model._preset(table, ends, False, 52).model["linear"]
+    assert model._preset(table, ends, ends, False, 52).model["linear"]

@@ -26,6 +26,7 @@ from convtimenet import (
     ConvTimeNetForecaster,
     ConvTimeNetRegressor,
     TrainConfig,
+    processes,
     tune,
 )
 from convtimenet.callbacks import AbandonTraining, TrainingProgress
@@ -34,6 +35,7 @@ from convtimenet.errors import (
     ConfigError,
     DataError,
     MissingExtraError,
+    ProcessError,
     TrainingError,
 )
 from convtimenet.estimators import base
@@ -380,6 +382,17 @@ class TestTrialsThatEndEarly:
         assert {row["error"] for row in found.trials[1:]} == {str(error)}
         assert f"trial 1 failed: {error}" in caplog.text
 
+    def test_an_error_of_a_group_of_processes_is_no_result_of_a_trial(self, tmp_path):
+        given: Any = {"trials": 2, "space": LR, "storage": tmp_path / "s.log"}
+        lost = Raising(ProcessError("another process is gone"))
+        with pytest.raises(ProcessError, match="another process is gone"):
+            tune(forecaster(n_epochs=1, callbacks=[lost]), WAVES, **given)
+        found = tune(forecaster(n_epochs=1), WAVES, **given)
+        assert [(row["trial"], row["state"]) for row in found.trials] == [
+            (0, "complete"),
+            (2, "complete"),
+        ]
+
     def test_default_settings_that_fail_are_an_error(self):
         Raising.trainings = 1
         with pytest.raises(TrainingError, match="it diverged"):
@@ -653,6 +666,12 @@ class TestAsked:
     def test_something_else_than_an_estimator(self):
         with pytest.raises(ConfigError, match="found TrainConfig"):
             tune(TrainConfig(), WAVES)
+
+    def test_several_processes_that_train_together(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(processes, "count", lambda: 2)
+        with pytest.raises(ConfigError, match=r"one of 2 that train .* once for each worker"):
+            tune(forecaster(), WAVES, space=LR, storage=tmp_path / "s.log")
+        assert not [*tmp_path.iterdir()]
 
     def test_nothing_to_search(self):
         model = ConvTimeNetForecaster(4, 16, quality="auto", verbose=0)

@@ -227,3 +227,26 @@ def test_values_whose_squares_overflow_are_refused(gap):
         Scaler.standard(values)
     with pytest.raises(DataError, match="values as large as 6e\\+299 cannot be scaled"):
         Scaler.per_series(values, np.array([0]))
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("power", [-1000, -700, -600, -560, -501, -400, 0, 300])
+def test_tiny_values_are_scaled_as_others(gap, power):
+    """Also those whose squares float64 would lose, to the bit if only a power of two is between."""
+    values = np.sin(np.arange(40.0))[None] + np.array([[0.0], [3.0], [-7.0]])
+    values[2] = 7.0  # a constant channel, and one of another size
+    if gap:
+        values[:, 3] = np.nan
+    small = np.ldexp(values, power)
+    small[1] = values[1]
+    one, other = Scaler.standard(values), Scaler.standard(small)
+    assert other.scale.tolist() == [[np.ldexp(one.scale[0, 0], power)], [one.scale[1, 0]], [1.0]]
+    np.testing.assert_array_equal(other.apply(small)[:2], one.apply(values)[:2])
+    if power == -1000:  # the least that differ
+        assert Scaler.standard(np.array([[0.0, 1e-320]])).scale[0, 0] == pytest.approx(5e-321)
+
+
+def test_tiny_series_among_others_are_scaled():
+    values = np.array([[1.0, 2.0, 5.0, 5.0, 1e-200, 3e-200, np.nan, np.nan, 1e150, -1e150]])
+    scale = Scaler.per_series(values, np.array([0, 2, 4, 6, 8])).scale[:, 0, 0]
+    np.testing.assert_allclose(scale, [0.5, 1, 1e-200, 1, 1e150], rtol=1e-15)

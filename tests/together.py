@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, processes
-from convtimenet.errors import ConfigError
+from convtimenet.errors import ProcessError
 from convtimenet.network.linear import LinearNetwork
 
 TASKS = "forecast", "classify"
@@ -127,7 +127,7 @@ def refused(out: Path) -> None:
         said = "nothing"
         try:
             differing(what)
-        except ConfigError as error:
+        except ProcessError as error:
             said = str(error)
         (out / f"refused-{what}-{processes.rank()}.txt").write_text(said, encoding="utf-8")
 

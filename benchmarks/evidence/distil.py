@@ -26,6 +26,7 @@ import torch
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.bench.machine import commit_of_package, processor
+from convtimenet.bench.models import forecasts_of
 from convtimenet.bench.problems import CasesProblem, Problem, load
 from convtimenet.data.table_rows import crop
 from convtimenet.network.ensemble import networks_in
@@ -34,7 +35,6 @@ from convtimenet.network.kernels import library
 from convtimenet.network.model import count_parameters
 from convtimenet.report._canvas import BLUE, FAINT, ORANGE, drawing, svg
 from convtimenet.runs.result import versions
-from convtimenet.training.metrics import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "benchmarks" / "results" / "evidence" / "distil.jsonl"
@@ -90,10 +90,7 @@ def answers(model: Any, problem: Problem) -> tuple[np.ndarray, float]:
     if isinstance(problem, CasesProblem):
         found = model.predict_proba(problem.test)
     else:
-        windows = problem.windows("test", model.network_.config.context_length)
-        size, cpu = model.train_config_.batch_size, torch.device("cpu")
-        parts = [output for output, _ in outputs(model.fused_, windows, size, cpu)]
-        found = torch.cat(parts).numpy()
+        found = forecasts_of(model, problem)
     return found, round(time.process_time() - begin, 3)
 
 

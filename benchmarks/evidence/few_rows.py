@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from small_series import tsdata_frame
 
 from convtimenet import ConvTimeNetForecaster
 
@@ -94,19 +95,20 @@ def row(results: list[dict[str, Any]], first: int, end: int) -> dict[str, Any]:
 
 def series(numbers: np.random.Generator) -> Iterator[tuple[str, str, np.ndarray]]:
     """Name, frequency and values."""
-    scripts = _csv("fpp3/PBS")
+    scripts = tsdata_frame("fpp3/PBS")
     scripts = scripts.loc[~scripts["ATC2"].isin(["A10", "H02"])]  # those are in small.toml
     yield from _each("PBS", scripts, ["Concession", "Type", "ATC2"], "Scripts", "MS", numbers)
-    livestock = _csv("fpp3/aus_livestock")
+    livestock = tsdata_frame("fpp3/aus_livestock")
     yield from _each("livestock", livestock, ["Animal", "State"], "Count", "MS", numbers)
-    yield from _each("arrivals", _csv("fpp3/aus_arrivals"), ["Origin"], "Arrivals", "QS", numbers)
-    prison = _csv("fpp3/prison")
+    arrivals = tsdata_frame("fpp3/aus_arrivals")
+    yield from _each("arrivals", arrivals, ["Origin"], "Arrivals", "QS", numbers)
+    prison = tsdata_frame("fpp3/prison")
     kinds = ["State", "Gender", "Legal", "Indigenous"]
     yield from _each("prison", prison, kinds, "Count", "QS", numbers)
-    rooms = _csv("fpp3/aus_accommodation")
+    rooms = tsdata_frame("fpp3/aus_accommodation")
     for column in ("Takings", "Occupancy"):
         yield from _each(f"rooms {column}", rooms, ["State"], column, "QS", numbers)
-    production = _csv("fpp3/aus_production")
+    production = tsdata_frame("fpp3/aus_production")
     for column in ("Tobacco", "Bricks"):
         yield column, "QS", production[column].to_numpy(float)
 
@@ -128,12 +130,6 @@ def _each(
     for number in numbers.permutation(len(whole))[:MOST]:
         key, values = whole[number]
         yield f"{name}: {key}", frequency, values
-
-
-def _csv(name: str) -> pd.DataFrame:
-    import tsdata  # pyright: ignore[reportMissingImports]
-
-    return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
 
 
 if __name__ == "__main__":

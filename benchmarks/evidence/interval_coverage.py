@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from convtimenet import ConvTimeNetForecaster, datasets
 from convtimenet.data.windows import Windows
+from convtimenet.estimators.forecasting.backtest import SeasonalNaive
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
     Calibration,
@@ -49,18 +50,6 @@ UNITS = {
     "root of the context's deviation": torch.sqrt,
     "context's deviation": torch.clone,
 }
-
-
-class SeasonalNaive(nn.Module):
-    """Repeats the last season of the context."""
-
-    def __init__(self, season: int, horizon: int):
-        super().__init__()
-        self.season, self.horizon = season, horizon
-
-    def forward(self, x: Tensor) -> Tensor:
-        whole = -(-self.horizon // self.season)
-        return x[..., -self.season :].repeat(1, 1, whole)[..., : self.horizon]
 
 
 def scored(

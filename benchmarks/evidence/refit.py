@@ -19,8 +19,9 @@ starting from the same first run:
 - until-<steps>: the best weights, trained further on all rows at the full learning rate until both
   runs together have taken that many steps; only if the best epoch came earlier.
 
-Networks, batch sizes and learning rates are those of the default preset. Rows are capped, as listed
-with the tables, so that a cell takes seconds. Each cell adds one JSON line to
+Networks, batch sizes and learning rates are those of the default preset where it trains a network;
+tables of up to 2,000 rows, for which it is a closed form, are asked for that network. Rows are
+capped, as listed with the tables, so that a cell takes seconds. Each cell adds one JSON line to
 docs/results/refit/cells.jsonl; an interrupted run resumes where it stopped.
 """
 
@@ -54,7 +55,9 @@ from convtimenet.training.loop import train
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CELLS, US = (DOCS / "results" / "refit" / name for name in ("cells.jsonl", "us_employment.json"))
 CPU = torch.device("cpu")
-FIRST_ONLY = {"refit": False}
+FIRST_ONLY = {"refit": False, "weight_decay": 0.0}
+"""Settings of every first run. The second one is the default and changes nothing, but it is a
+setting of a network, which is then trained also where the default is a closed form."""
 CONTINUED_PLANS = ((0.3, 0.5), (0.3, 0.1), (1.0, 0.5), (1.0, 1.0), (2.0, 1.0))
 """Shares of the best epochs, and of the learning rate."""
 UNTIL = (100, 200)

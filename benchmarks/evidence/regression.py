@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
+from small_series import tsdata_frame
 
 from convtimenet import ConvTimeNetRegressor
 from convtimenet.bench.machine import processor
@@ -63,19 +63,13 @@ def _days(x: np.ndarray, y: np.ndarray) -> Split:
     return Split(x[:end], y[:end], x[end:], y[end:])
 
 
-def _csv(name: str) -> Any:
-    import tsdata  # pyright: ignore[reportMissingImports]
-
-    return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
-
-
 def _whole(frame: Any, day: str, steps: int) -> Any:
     """The rows of days with all their steps."""
     return frame[frame.groupby(day)[day].transform("size") == steps]
 
 
 def _demand() -> Split:
-    frame = _whole(_csv("fpp3/vic_elec"), "Date", 48)
+    frame = _whole(tsdata_frame("fpp3/vic_elec"), "Date", 48)
     return _days(
         frame["Demand"].to_numpy().reshape(-1, 1, 48),
         frame["Temperature"].to_numpy().reshape(-1, 48).mean(1),
@@ -83,7 +77,7 @@ def _demand() -> Split:
 
 
 def _price(market: str) -> Split:
-    frame = _csv("fpppy/EPF_FR_BE")
+    frame = tsdata_frame("fpppy/EPF_FR_BE")
     frame = frame[frame["unique_id"] == market].sort_values("ds")
     frame = _whole(frame.assign(day=frame["ds"].str[:10]), "day", 24)
     x = frame[["gen_forecast", "system_load"]].to_numpy().reshape(-1, 24, 2).swapaxes(1, 2)

@@ -54,14 +54,15 @@ def _r(package: str, item: str, column: str = "value") -> Callable[[], Any]:
     return read
 
 
-def _csv(name: str) -> Any:
+def tsdata_frame(name: str) -> Any:
+    """A table of the package tsdata."""
     import tsdata  # pyright: ignore[reportMissingImports]
 
     return pd.read_csv(Path(str(tsdata.__file__)).parent / f"{name}.csv")
 
 
 def _t(name: str, column: str) -> Callable[[], Any]:
-    return lambda: _csv(name)[column]
+    return lambda: tsdata_frame(name)[column]
 
 
 def _elnino() -> np.ndarray:
@@ -89,7 +90,7 @@ def _mauna_loa() -> Any:
 
 def _ansett() -> Any:
     """Weekly passengers between Melbourne and Sydney, economy, behind the strike of 1989."""
-    frame = _csv("fpp3/ansett")
+    frame = tsdata_frame("fpp3/ansett")
     chosen = frame[(frame["Airports"] == "MEL-SYD") & (frame["Class"] == "Economy")]
     values = chosen.set_index("Week")["Passengers"]
     return values[values.index > "1990 W01"]
@@ -97,7 +98,7 @@ def _ansett() -> Any:
 
 def _victoria() -> Any:
     """Daily electricity demand of Victoria."""
-    frame = _csv("fpp3/vic_elec")
+    frame = tsdata_frame("fpp3/vic_elec")
     days = frame.groupby("Date")["Demand"]
     return days.sum()[days.count() == 48]
 
@@ -106,7 +107,7 @@ def _pedestrians(sensor: str) -> Callable[[], Any]:
     """Daily pedestrians at a sensor, in the longest run of whole days."""
 
     def read() -> Any:
-        frame = _csv("fpp3/pedestrian")
+        frame = tsdata_frame("fpp3/pedestrian")
         days = frame[frame["Sensor"] == sensor].groupby("Date")["Count"]
         whole = days.sum()[days.count() == 24]
         stamps = pd.to_datetime(whole.index)
@@ -120,7 +121,7 @@ def _panel(name: str, time: str, ids: list[str], value: str) -> Callable[[], Any
     """Series of a long table as columns, those with every value above 0 in it."""
 
     def read() -> Any:
-        frame = _csv(name)
+        frame = tsdata_frame(name)
         frame[time] = pd.PeriodIndex(
             frame[time].str.replace(" Q", "Q"), freq="Q" if "Q" in frame[time].iloc[0] else "M"
         )

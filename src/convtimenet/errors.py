@@ -47,7 +47,11 @@ class CheckpointError(ConvTimeNetError):
 
 
 class ProcessError(ConvTimeNetError):
-    """Another process that trains the same network has ended or failed."""
+    """Another process that trains the same network has ended or failed, or has other data."""
+
+
+class EngineError(ConvTimeNetError):
+    """Ray, Spark or Dask, which runs a job of forecasts, has failed or cannot be reached."""
 
 
 class OutOfMemoryError(ConvTimeNetError, MemoryError):

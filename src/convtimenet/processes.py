@@ -69,6 +69,22 @@ def leads() -> bool:
     return rank() == 0
 
 
+def check_alone(what: str) -> None:
+    """Refuse what several processes cannot do together, before anything is written.
+
+    Raises
+    ------
+    ConfigError
+        If this process is one of several that train together.
+    """
+    if count() > 1:
+        raise ConfigError(
+            f"{what} expects a process of its own, found one of {count()} that train one network "
+            "together; start it outside of the group (without torchrun, or before joining), once "
+            "for each worker"
+        )
+
+
 def on_this_machine() -> int:
     """Number of them on this machine, if torchrun has started them."""
     return min(count(), int(os.environ.get("LOCAL_WORLD_SIZE", count())))
@@ -116,7 +132,11 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         )
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
-    torch.distributed.barrier()  # a process that still listens aborts where another has gone
+    with watched(
+        "has done its part; another one, which may have had files to write, has failed or ended "
+        "before that"
+    ):
+        torch.distributed.barrier()  # a process that still listens aborts where another has gone
     # DistributedDataParallel lives in cycles and holds the group, whose threads have to end now:
     # one that lets go of a tensor while the interpreter ends aborts the process
     gc.collect()
@@ -124,8 +144,15 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched(
+    what: str = "waited for another one that has ended or cannot be reached",
+) -> Iterator[None]:
     """Turn the failure of another process into an error that says what to do.
+
+    Parameters
+    ----------
+    what
+        What this process did meanwhile, and what became of the other one.
 
     Raises
     ------
@@ -138,10 +165,9 @@ def watched() -> Iterator[None]:
         if count() == 1 or not any(word in str(error) for word in _LOST):
             raise
         raise ProcessError(
-            f"process {rank()} of {count()} waited for another one that has ended or cannot be "
-            f"reached ({str(error).splitlines()[0]}); its own output says why. The same command "
-            "with a folder for checkpoints (resume) goes on from the newest one, and torchrun "
-            "--max-restarts N does so by itself"
+            f"process {rank()} of {count()} {what} ({str(error).splitlines()[0]}); its own output "
+            "says why. The same command with a folder for checkpoints (resume) goes on from the "
+            "newest one, and torchrun --max-restarts N does so by itself"
         ) from error
 
 
@@ -273,7 +299,7 @@ def check_same(what: str, description: Any) -> None:
 
     Raises
     ------
-    ConfigError
+    ProcessError
         If a process has other ones than the first.
     """
     if count() == 1:
@@ -284,7 +310,7 @@ def check_same(what: str, description: Any) -> None:
     found = all_of(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
     other = [str(number) for number, one in enumerate(found) if not one.equal(found[0])]
     if other:
-        raise ConfigError(
+        raise ProcessError(
             f"all processes that train together need the same data and settings, and {what} of "
             f"process {', '.join(other)} differs from that of process 0; start all of them with "
             "the same command and the same files"

@@ -1,4 +1,7 @@
-"""Column names, as users give them and in messages, and other words of several places."""
+"""Column names, as users give them and in messages, and other words of several places.
+
+What to do about an error depends on who reads it: `advice` has the words for each.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,74 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 from convtimenet.errors import ConfigError
 
-__all__ = ["column_names", "flag", "html_table", "listing", "networks", "unknown_column"]
+__all__ = [
+    "advice",
+    "column_names",
+    "flag",
+    "html_table",
+    "listing",
+    "networks",
+    "share_text",
+    "unknown_column",
+    "written_for",
+]
+
+Reader = Literal["caller", "client", "page"]
+"""Who reads messages: callers of Python or the command line, who have options; clients of the HTTP
+server, who can only send something else; users of the page of ``convtimenet app``, who have its
+controls."""
+_READER: ContextVar[Reader] = ContextVar("reader", default="caller")
 
 
-def unknown_column(name: Any, names: Sequence[str]) -> str:
-    """Message for an unknown column, with the closest existing name."""
+@contextmanager
+def written_for(reader: Reader) -> Iterator[None]:
+    """Messages that are made here, in this thread, are for this reader."""
+    before = _READER.set(reader)
+    try:
+        yield
+    finally:
+        _READER.reset(before)
+
+
+def advice(options: str, client: str, page: str | None = None) -> str:
+    """The part of a message that depends on who reads it.
+
+    Parameters
+    ----------
+    options
+        For callers of Python or the command line; the only place for names of options.
+    client
+        For clients of the HTTP server.
+    page
+        For users of the page, with the names of its controls; None where it has none for this, and
+        what is said to clients holds.
+    """
+    return {"caller": options, "client": client, "page": client if page is None else page}[
+        _READER.get()
+    ]
+
+
+def unknown_column(name: Any, names: Sequence[str], option: str) -> str:
+    """Message for an unknown column that an option names, with the closest existing name."""
     lower = {known.lower(): known for known in names}
     text = str(name).lower()
     hint = ""
     if cut := [one for known, one in lower.items() if known.startswith(f"{text},")]:
-        hint = f"; did you mean {cut[0]!r}? On the command line: {shlex.quote(_in_list(cut[:1]))}"
+        hint = f"; did you mean {cut[0]!r}?" + advice(
+            f" On the command line: {shlex.quote(_in_list(cut[:1]))}", ""
+        )
     elif near := difflib.get_close_matches(text, list(lower), n=1, cutoff=0.6):
         hint = f"; did you mean {lower[near[0]]!r}?"
-    return f"there is no column {name!r}{hint} (found: {listing(names)})"
+    said = f"there is no column {name!r}{hint} (found: {listing(names)})"
+    return advice(f"{option}: ", "") + said
 
 
 def flag(name: str, value: str | Sequence[str]) -> str:
@@ -73,6 +125,11 @@ def column_names(setting: str, value: Any) -> tuple[str, ...]:
 def networks(weights: Sequence[float]) -> str:
     """How many networks a model averages, and with which weights."""
     return f"{len(weights)}, with the weights {', '.join(f'{one:.2f}' for one in weights)}"
+
+
+def share_text(share: float) -> str:
+    """A share of something in per cent: two decimals, below 1 % three digits."""
+    return f"{100 * share:{'.2f' if share >= 0.01 else '.3g'}} %"
 
 
 def html_table(

@@ -13,6 +13,8 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ import pytest
 from forked import Forked
 from long_tables import long_table, names
 
-from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet
+from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet, processes
 from convtimenet.bulk import engines, parts, predictor
 from convtimenet.bulk.places import place_of
 from convtimenet.bulk.record import plan_of_job
@@ -76,6 +78,19 @@ def test_addresses_are_written_like_paths(model_folder, data, tmp_path) -> None:
         assert content == (tmp_path / "here" / name).read_bytes()
     with pytest.raises(ConfigError, match="whose files are read"):
         predict_parquet(model_folder, "memory://written", f"{there}2", verbose=0)
+
+
+def test_what_is_half_written_at_an_address_is_removed(model_folder, data) -> None:
+    import fsspec
+
+    memory, there = fsspec.filesystem("memory"), "memory://killed/out"
+    settings: Any = {"rows_per_part": 600, "verbose": 0}
+    predict_parquet(model_folder, data, there, **settings)
+    kept = sorted(memory.find("/killed/out"))
+    for name in (".part-000000.parquet.1.tmp", "._job.json.1.tmp", "_failed/.part-0.json.1.tmp"):
+        memory.pipe(f"/killed/out/{name}", b"PAR1")
+    assert predict_parquet(model_folder, data, there, **settings).skipped == 2
+    assert sorted(memory.find("/killed/out")) == kept
 
 
 def test_an_address_of_this_machine_is_a_path(model_folder, data, tmp_path) -> None:
@@ -134,7 +149,7 @@ def test_another_job_is_refused(model_folder, data, tmp_path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"no forecasts of a job, such as notes\.txt"):
+    with pytest.raises(ConfigError, match=r"no forecasts of this job, such as notes\.txt"):
         _run(model_folder, data, other)
     assert os.listdir(other) == ["notes.txt"]
 
@@ -185,6 +200,54 @@ def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> No
         assert len(list(out.glob("*.parquet"))) == (3 if at != "a part" else 2)
         assert not (out / "_failed").exists()
     assert json.loads((out / "_job.json").read_text())["model"] == digest
+
+
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_what_others_put_among_the_forecasts_is_refused(
+    model_folder, data, tmp_path, scheme
+) -> None:
+    """Whoever reads the folder would read it, too: at the beginning and when a job goes on."""
+    import fsspec
+
+    files = fsspec.filesystem("memory" if scheme else "file", auto_mkdir=True)
+    settings: Any = {"rows_per_part": 600, "verbose": 0}
+    rows = (data / "a.parquet").read_bytes()
+    out, place = f"{scheme}{tmp_path}/out", f"{tmp_path}/out"
+    files.pipe_file(f"{place}/region=eu/part-000000.parquet", rows)
+    with pytest.raises(ConfigError, match=r"such as region=eu/part-000000\.parquet, and would be"):
+        predict_parquet(model_folder, data, out, **settings)
+    assert len(files.find(place)) == 1
+    files.rm(place, recursive=True)
+    files.pipe_file(f"{place}/_old/x.parquet", rows)
+    assert predict_parquet(model_folder, data, out, **settings).done == 2
+    for name in ("x.parquet", "part-000002.parquet", "old/part-000001.parquet"):
+        files.pipe_file(f"{place}/{name}", rows)
+        with pytest.raises(ConfigError, match=f"no forecasts of this job, such as {name}"):
+            predict_parquet(model_folder, data, out, **settings)
+        files.rm_file(f"{place}/{name}")
+    assert predict_parquet(model_folder, data, out, **settings).skipped == 2
+
+
+@pytest.mark.parametrize("rows", [40, 1000])
+def test_ids_that_match_one_series_are_refused(model_folder, model, tmp_path, rows) -> None:
+    """As for a frame, whether or not they come into one part."""
+    known, path = names(0, 3), tmp_path / "x.parquet"
+    for ids, alike in (
+        ([*known, "other", f"{known[1]} "], True),
+        ([*known, "other", "other "], False),
+    ):
+        table = long_table(ids)
+        pq.write_table(table, path)
+        out = tmp_path / str(alike)
+        if not alike:
+            assert _run(model_folder, path, out, rows_per_part=rows).series == 5
+            continue
+        told = f"the ids {known[1]!r} and {ids[-1]!r} both match the series {known[1]!r}"
+        with pytest.raises(DataError, match=told):
+            _run(model_folder, path, out, rows_per_part=rows)
+        assert not out.exists()
+        with pytest.raises(DataError, match=told):
+            model.predict(table)
 
 
 def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) -> None:
@@ -365,6 +428,15 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
     assert not out.exists()
 
 
+def test_processes_that_train_together_run_no_job(
+    model_folder, data, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ConfigError, match="a job of forecasts expects a process of its own"):
+        _run(model_folder, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_forecasts_are_not_written_among_the_data(model_folder, data, tmp_path) -> None:
     """The second call would read them as series."""
     (tmp_path / "link").symlink_to(data)
@@ -416,6 +488,66 @@ def test_an_engine_that_is_missing_is_named(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=rf"convtimenet\[{engine}\]"):
         _run(model_folder, data, tmp_path / "out", engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Attempted to run task x on 4 workers", "Attempted to run task x on 4 workers"),
+        (
+            "Traceback:\n  File x\na.b.ConfigError: no model\n\nThe above exception was the direct "
+            "cause of:\n\n  File y\nray.UserCodeException: failed: x\nTo retry set y.",
+            "a.b.ConfigError: no model",
+        ),
+        ("o1.x\n: Spark: no\n\tat a.b(C)\nCaused by: why\n\t... 1 more", "Caused by: why"),
+        ("", "no text"),
+    ],
+)
+def test_what_an_engine_raises_is_told_in_a_line(
+    model_folder, data, tmp_path, monkeypatch, capsys, said, told
+) -> None:
+    class KilledWorker(Exception):
+        pass
+
+    def fail(work, parts, *settings):
+        work(parts[0])
+        raise KilledWorker(said)
+
+    monkeypatch.setitem(sys.modules, "distributed", engines)
+    monkeypatch.setitem(engines.ENGINES, "dask", fail)
+    out = tmp_path / "out"
+    given = ["predict", str(model_folder), str(data), "--out", str(out), "--quiet"]
+    given += ["--rows_per_part", "600"]
+    assert main([*given, "--engine", "dask"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"convtimenet: the engine dask failed: KilledWorker: {told}; finished parts are kept"
+    )
+    assert main(given) == 0
+    assert "1 done, 1 done earlier" in capsys.readouterr().out
+
+
+def test_the_address_of_another_session_is_refused(
+    model_folder, data, tmp_path, monkeypatch
+) -> None:
+    context = SimpleNamespace(master="local[2]")
+    session = SimpleNamespace(sparkContext=context)
+    sql = ModuleType("pyspark.sql")
+    sql.SparkSession = SimpleNamespace(getActiveSession=lambda: session)  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "pyspark", ModuleType("pyspark"))
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    with pytest.raises(ConfigError, match=r"'spark://x:7077' .* whose master is 'local\[2\]'"):
+        _run(model_folder, data, tmp_path / "out", engine="spark", address="spark://x:7077")
+
+
+def test_errors_of_this_package_pass_an_engine(model_folder, data, tmp_path, monkeypatch) -> None:
+    def fail(*given):
+        raise ArtefactError("no model")
+
+    monkeypatch.setitem(sys.modules, "distributed", engines)
+    monkeypatch.setitem(engines.ENGINES, "dask", fail)
+    with pytest.raises(ArtefactError, match=r"^no model$"):
+        _run(model_folder, data, tmp_path / "out", engine="dask")
 
 
 def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:

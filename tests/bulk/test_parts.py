@@ -156,6 +156,30 @@ def test_memory_addresses_are_opened_with_fsspec() -> None:
     assert sum(len(one) for one in _all("memory://in", 10)) == 20
 
 
+def test_chained_addresses_and_schemes_of_any_kind() -> None:
+    import fsspec
+
+    with fsspec.open("memory://in/chained/a.parquet", "wb") as file:
+        pq.write_table(long_table(names(0, 4), 5), file)
+    assert sum(len(one) for one in _all("simplecache::memory://in/chained/a.parquet", 10)) == 20
+    with pytest.raises(DataError, match="some-thing"):
+        place_of("some-thing+x://bucket/x.parquet")
+    assert place_of("a::b/x.parquet").local
+
+
+def test_arrow_files_among_the_others_are_named(tmp_path: Path) -> None:
+    table = long_table(names(0, 2), 5)
+    for name in ("a.parquet", "_delta_log/0.parquet", ".b.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / name)
+    (tmp_path / "README.md").touch()
+    assert [len(one) for one in _all(str(tmp_path), 100)] == [10]
+    (tmp_path / "b.arrow").touch()
+    with pytest.raises(DataError, match=r"found .*b\.arrow; convert it to Parquet, or give a"):
+        _plan(str(tmp_path), "unique_id", 100)
+    assert [len(one) for one in _all(f"{tmp_path}/*.parquet", 100)] == [10]
+
+
 @pytest.mark.parametrize("named", ["day=1 00%3A00", "region=North America", "region=Zürich", "a#1"])
 @pytest.mark.parametrize("scheme", ["memory", "file"])
 def test_found_files_are_opened_whatever_their_names(tmp_path: Path, scheme, named) -> None:

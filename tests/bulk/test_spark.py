@@ -12,7 +12,8 @@ sql = pytest.importorskip("pyspark.sql", reason="runs in .cache/spark-venv: make
 
 from at_scale import below, check_command, check_loss, check_same, write_some  # noqa: E402
 
-from convtimenet import BulkForecaster  # noqa: E402
+from convtimenet import BulkForecaster, predict_parquet  # noqa: E402
+from convtimenet.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.scale
 
@@ -39,6 +40,11 @@ def test_in_a_pipeline(model_folder: Path, tmp_path: Path) -> None:
             BulkForecaster(model_folder, level=[80]).stream, COLUMNS
         )
         check_same(found.toPandas(), model_folder, table, [80])
+        with pytest.raises(ConfigError, match=r"'spark://other:7077' .* master is 'local\[2\]'"):
+            predict_parquet(
+                model_folder, tmp_path / "data", tmp_path / "out", engine="spark",
+                address="spark://other:7077", verbose=0,
+            )  # fmt: skip
     finally:
         session.stop()
 

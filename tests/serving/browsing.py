@@ -109,8 +109,8 @@ def page(address: str, **context: Any) -> Iterator[Any]:
         yield one
         browser.close()
     # a browser notes every refusal; the page shows it
-    refusals = "the server responded with a status of 422"
-    complaints = [line for line in said if refusals not in line]
+    refusals = [f"the server responded with a status of {code}" for code in (409, 422)]
+    complaints = [line for line in said if not any(one in line for one in refusals)]
     assert not complaints, complaints
     elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not elsewhere, elsewhere

@@ -48,7 +48,7 @@ def test_drop_a_table_train_download(running: App, tmp_path: Path, monkeypatch):
         one.wait_for_selector("#preview .main-svg", timeout=60_000)
         assert not one.locator("#problem").is_visible()
         assert one.locator("#summary").text_content() == (
-            "160 rows from 2024-01-01 to 2024-06-08, a step of 1D, 1 value missing."
+            "160 rows from 2024-01-01 to 2024-06-08, a step of 1 day, 1 value missing."
         )
         assert "1 row is missing" in one.locator("#notices").text_content()
         assert one.locator("#h").input_value() == "14"
@@ -186,7 +186,7 @@ def test_gaps_and_anomalies_and_their_lines(
 
 
 def test_the_lines_of_a_forecast_without_training():
-    lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", plan=False)
+    lines = recipe.of_table("a.csv", {"freq": "1D"}, 3, [], "pretrained", None)
     assert "ConvTimeNetForecaster(3, quality='pretrained', freq='1D')" in lines["python"]
     assert lines["command"].startswith("convtimenet forecast a.csv --h 3 --pretrained --freq=1D ")
 
@@ -272,10 +272,10 @@ def test_policies_and_names(running: App):
 def test_what_cannot_be_read_as_it_is_can_be_corrected(running: App):
     lines = ["day,y,note", *(f"{i % 12 + 1:02d}/01/2024,{i},some text" for i in range(12))]
     look = running.put("days.csv", "\n".join(lines)).json()["look"]
-    assert "all time stamps are ambiguous" in look["error"]
+    assert "all time stamps are ambiguous; choose that 03/04/2024 is in April for" in look["error"]
     asked: dict[str, Any] = {"kind": "table", "columns": {"dayfirst": True}}
     look = running.http.post("/app/look", json=asked).json()["look"]
-    assert look["step"] == "1D"
+    assert look["step"] == "1 day"
     assert look["chosen"]["target_cols"] == ["y"]
     assert look["notices"][0].startswith("columns that hold text or dates are not forecast")
 

@@ -59,7 +59,7 @@ def test_other_files_give_the_same_forecast(running: App, name: str):
         return running.http.get("/app/files/forecast.csv").text
 
     look = running.put(name, written(name)).json()["look"]
-    assert (look["step"], look["rows"], look["missing"]) == ("1D", 120, 0)
+    assert (look["step"], look["rows"], look["missing"]) == ("1 day", 120, 0)
     found = forecast()
     running.put("plain.csv", weekly(120))
     numbers = [pd.read_csv(io.StringIO(text))["units"] for text in (found, forecast())]
@@ -70,8 +70,8 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
     with page(running.address) as one:
         one.get_by_role("button", name="Four shops").click()
         one.locator("#summary", has_text="4 series").wait_for()
-        one.get_by_label("units").select_option("not used")
-        one.get_by_label("units").select_option("to forecast")
+        one.get_by_role("combobox", name="units").select_option("not used")
+        one.get_by_role("combobox", name="units").select_option("to forecast")
         one.locator("#summary", has_text="1680 rows").wait_for()
         one.get_by_label("80 %").check()  # the settings of the last run are kept
         one.get_by_role("button", name="Forecast").click()
@@ -79,6 +79,63 @@ def test_many_series_and_a_column_changed_by_hand(running: App):
         one.get_by_text("Forecast as a table").click()
         head = one.locator("#rows th").all_text_contents()
         assert head == ["shop", "date", *(f"ConvTimeNet{end}" for end in ("", "-lo-80", "-hi-80"))]
+
+
+def test_the_page_shows_what_the_server_holds(running: App):
+    """After a refusal, beside another tab, of a file of the same content as the last one."""
+    days = np.datetime64("2024-01-01") + np.arange(30)
+    ten = [f"s{k},{day},{(i * k) % 9}" for k in range(10) for i, day in enumerate(days)]
+    two = [f"{line},{i % 5}" for i, line in enumerate(weekly(4000).splitlines()[1:])]
+    with page(running.address) as one:
+
+        def shows(name: str) -> None:
+            one.locator("#name", has_text=name).wait_for(timeout=60_000)
+            one.locator("#busy:empty").wait_for(state="attached", timeout=60_000)
+
+        drop(one, "ten.csv", "shop,date,units\n" + "\n".join(ten) + "\n")
+        shows("ten.csv")
+        assert one.locator("#drawn").text_content() == "Drawn: the first 4 of 10 series."
+        words = one.locator("#preview").get_attribute("aria-label")
+        assert words.startswith(
+            "Preview of the data. s0, units, from 2024-01-01 to 2024-01-30: 0 to"
+        )
+
+        # the number of steps is that of the file until it is set by hand
+        reason = one.locator("#reason")
+        drop(one, "one.csv", weekly())
+        shows("one.csv")
+        assert reason.text_content() == "chosen: two seasons of 7"
+        one.locator("#h").fill("3")
+        assert reason.text_content() == "by default 14: two seasons of 7"
+        drop(one, "same.csv", weekly())
+        shows("same.csv")
+        assert (one.locator("#h").input_value(), reason.text_content()) == (
+            "14",
+            "chosen: two seasons of 7",
+        )
+
+        # another tab gives a file: this one does not run on it
+        running.put("other.csv", "\n".join(["date,units,price", *two]) + "\n")
+        one.get_by_role("button", name="Forecast").click()
+        one.locator("#problem", has_text="another tab has replaced it").wait_for()
+        shows("other.csv")
+        assert running.state()["job"] is None
+
+        # and starts a run: a choice that is refused does not stay
+        running.http.post("/app/train", json={"h": 7, "quality": "auto"})
+        one.locator("#role-2").select_option("")
+        one.locator("#problem", has_text="expected no training under way").wait_for()
+        one.locator("#stop").wait_for()
+        assert one.locator("#role-2").input_value() == "target"
+        assert one.locator("#role-2").is_disabled()
+        one.locator("#stop").click()
+        one.locator("#said", has_text="Stopped").wait_for()
+        assert not one.locator("#role-2").is_disabled()
+
+        # which is seen when the window comes to the front
+        running.put("last.csv", weekly())
+        one.evaluate("dispatchEvent(new Event('focus'))")
+        shows("last.csv")
 
 
 def test_gaps_and_oddities_of_a_meter(running: App):
@@ -118,9 +175,15 @@ def test_gaps_and_oddities_of_a_meter(running: App):
         one.reload()
         one.locator("#title", has_text=title).wait_for()
         assert one.locator("[name=task]:checked").get_attribute("value") == "detect"
-        assert one.get_by_label("kW").locator(":checked").text_content() == "to look at"
+        assert (
+            one.get_by_role("combobox", name="kW").locator(":checked").text_content()
+            == "to look at"
+        )
         one.get_by_role("radio", name="Forecast").check()
-        assert one.get_by_label("kW").locator(":checked").text_content() == "to forecast"
+        assert (
+            one.get_by_role("combobox", name="kW").locator(":checked").text_content()
+            == "to forecast"
+        )
         one.get_by_label("pretrained").check()
         one.locator("#h").fill("3")
         one.get_by_role("button", name="Forecast").click()

@@ -206,6 +206,103 @@ def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
     assert counts == [0, 1, 1, 2]
 
 
+def test_what_is_asked_of_what_another_tab_has_replaced_is_refused(desk: Desk):
+    """A tab that showed another file ran on the new one, and gave it the columns of the old one."""
+
+    def asked(shown: dict[str, Any]) -> Train:
+        return Train.model_validate({"h": 3, "inputs": shown["inputs"]})
+
+    desk.put("data", "a.csv", b"date,y\n")
+    desk.look(Look())
+    before = desk.snapshot()
+    desk.put("data", "b.csv", b"date,y\n")
+    desk.look(Look())
+    now = desk.snapshot()
+    for act in (
+        lambda: desk.look(Look(columns=Columns(freq="D"), given=before["given"])),
+        lambda: desk.train(asked(before)),
+        lambda: desk.put("ahead", "plan.csv", b"date,x\n", before["given"]),
+        lambda: desk.put("new", "new.csv", b"date,x\n", before["given"]),
+    ):
+        with pytest.raises(Refused, match="another tab has replaced it") as refused:
+            act()
+        assert refused.value.status == 409
+    assert desk.snapshot() == now
+    # also if the same file is read in another way, or has other rows ahead
+    for change in (
+        lambda: desk.look(Look(columns=Columns(freq="D"), given=now["given"])),
+        lambda: desk.put("ahead", "plan.csv", b"date,x\n", now["given"]),
+    ):
+        shown = desk.snapshot()
+        change()
+        with pytest.raises(Refused, match="another tab"):
+            desk.train(asked(shown))
+    desk.train(asked(desk.snapshot()))
+    assert desk._thread is not None
+    desk._thread.join()
+    assert desk.snapshot()["job"]["state"] == "done"
+
+
+def test_answers_stay_until_a_run_succeeds(desk: Desk, monkeypatch):
+    """Their table was empty after a run that was stopped, beside a link to its file."""
+    desk.put("data", "a.ts", b"x")
+    desk.look(Look(kind="recordings"))
+
+    def run() -> str:
+        desk.train(Train.model_validate({}))
+        assert desk._thread is not None
+        desk._thread.join()
+        return desk.snapshot()["job"]["state"]
+
+    assert run() == "done"
+    desk.put("new", "new.ts", b"x")
+    desk.label()
+    answers = desk.snapshot()["answers"]
+    assert answers["name"] == "new.ts"
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise Refused(422, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.worker, "ask", refuse)
+        assert run() == "failed"
+    assert desk.snapshot()["answers"] == answers
+    assert run() == "done"
+    assert desk.snapshot()["answers"] is None
+
+
+def test_the_lines_name_the_file_of_the_rows_ahead(desk: Desk):
+    """They named plan.csv, which may have been the table."""
+    desk.put("data", "plan.csv", b"date,y,x\n")
+    desk.look(Look(columns=Columns(futr_exog=["x"])))
+    desk.put("ahead", "next 'x'.tsv", b"date,x\n")
+    desk.train(Train.model_validate({"h": 3}))
+    assert desk._thread is not None
+    desk._thread.join()
+    command = slow(desk).commands[-1]
+    assert (command["name"], command["plan"]) == ("plan.csv", "next 'x'.tsv")
+    assert command["future"].startswith("ahead-")
+    columns = Columns(futr_exog=["x"]).given()
+    for own, shown in ((command["plan"], "next 'x'.tsv"), ("plan.csv", "plan-ahead.csv")):
+        made = recipe.of_table("plan.csv", columns, 2, [], "fast", own)
+        flags = _parsed(shlex.split(made["command"])[1:]).forecast
+        assert (flags.data, flags.future) == ("plan.csv", shown)
+        assert f"model.predict(table, {shown!r})" in made["python"]
+
+
+def test_the_lines_import_what_there_is():
+    """They named modules that had moved."""
+    none = Columns().given()
+    for made in (
+        recipe.of_table("a.csv", none, 2, [], "fast", None),
+        recipe.of_filling("impute", "a.csv", none, {}, "filled"),
+        recipe.of_recordings("a.csv", "classify", None, "fast"),
+    ):
+        imports = [line for line in made["python"].splitlines() if line.startswith("from ")]
+        assert len(imports) >= 2
+        exec("\n".join(imports), {})
+
+
 # --- what is told of files -----------------------------------------------------------------------
 
 
@@ -274,6 +371,44 @@ def test_the_chart_has_the_values_of_the_file(tmp_path):
     rows = [f"2024-01-{day:02d},{1234567.25 + day}" for day in range(1, 20)]
     look = told(tmp_path, "a.csv", "\n".join(["date,y", *rows]))
     assert look["chart"][0]["y"][:2] == [1234568.25, 1234569.25]
+    lines = ["t0,t1,label", *(f"{1234567.25 + i},{i},{'ab'[i % 2]}" for i in range(8))]
+    (tmp_path / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
+    chart = recordings.look(str(tmp_path / "cases.csv"), None)["chart"]
+    assert [line["y"] for line in chart[:2]] == [[1234567.25, 0], [1234569.25, 2]]
+
+
+def test_series_that_are_not_drawn_are_told(tmp_path):
+    """The chart showed the first four as if there were no others."""
+    days = [f"2024-01-{day:02d}" for day in range(1, 13)]
+    rows = [f"{s},{day},{i},{2 * i}" for s in range(10) for i, day in enumerate(days)]
+    long = told(
+        tmp_path, "a.csv", "\n".join(["shop,date,units,price", *rows]), target_cols=["units"]
+    )
+    assert (long["drawn"], len(long["chart"])) == ("Drawn: the first 4 of 10 series.", 4)
+    both = told(tmp_path, "b.csv", "\n".join(["shop,date,units,price", *rows]))
+    assert both["drawn"] == "Drawn: the first 1 of 2 columns of the first 4 of 10 series."
+    wide = [",".join([day, *(str(i + k) for k in range(6))]) for i, day in enumerate(days)]
+    look = told(tmp_path, "c.csv", "\n".join(["date,a,b,c,d,e,f", *wide]))
+    assert (look["drawn"], len(look["chart"])) == ("Drawn: the first 4 of 6 columns.", 4)
+    few = told(tmp_path, "d.csv", "\n".join(["date,y", *(f"{day},1" for day in days)]))
+    assert few["drawn"] == ""
+    assert few["step"] == "1 day"
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["category,date,units", "date,class,units", "date,units,classes", "case_id,date,units,label"],
+)
+def test_a_table_with_a_column_of_classes_is_a_table(tmp_path, head: str):
+    """It was read as recordings, which failed with the command line as the way out."""
+    cells = {"date": "2024-01-{0:02d}", "units": "{0}", "case_id": "1", "label": "a"}
+    rows = [
+        ",".join(cells.get(name, "ab"[day % 2]).format(day) for name in head.split(","))
+        for day in range(1, 20)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join([head, *rows]), encoding="utf-8")
+    want = "recordings" if "case_id" in head else "table"  # which have a time column as well
+    assert recordings.kind(str(tmp_path / "a.csv")) == {"kind": want}
 
 
 def recordings_text(label: str, steps: int = 12) -> str:
@@ -344,7 +479,7 @@ def test_the_command_means_what_was_chosen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "-my sales, 'Q1' #2 é.csv"
     Path(name).write_text(text, encoding="utf-8")
-    made = recipe.of_table(name, columns, 2, [80.0], "pretrained", plan=False)
+    made = recipe.of_table(name, columns, 2, [80.0], "pretrained", None)
     flags = _parsed(shlex.split(made["command"])[1:]).forecast
     assert {key: getattr(flags, key) for key in chosen} == chosen
     assert (flags.data, flags.out) == (f"./{name}", "-my sales, 'Q1' #2 é-forecast.csv")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import zstandard
@@ -110,6 +111,36 @@ def test_arrow_comes_back_as_arrow_with_its_own_stamps(client, by_name):
     found = ipc.open_stream(got.content).read_all()
     assert found.equals(by_name["hourly"].predict(table, level=80))
     assert found.schema.field("date").type == table.schema.field("date").type
+
+
+@pytest.mark.parametrize("ids", [pl.String, pl.Categorical, pl.Enum(["a shop of the north", "b"])])
+def test_arrow_as_polars_writes_it(client, ids):
+    """It writes texts as views, which were refused, as were decimals and columns of nulls."""
+    rows = pd.concat([monthly().assign(unique_id=shop) for shop in ("a shop of the north", "b")])
+    plain = pa.table(
+        {
+            "unique_id": rows["unique_id"].tolist(),
+            "month": pa.array(rows["month"], pa.timestamp("us")),
+            "y": rows["y"].round(2).tolist(),
+        }
+    )
+    frame = pl.DataFrame(plain).with_columns(
+        pl.col("unique_id").cast(ids), pl.col("y").cast(pl.Decimal(10, 2)), note=None
+    )
+    sink = io.BytesIO()
+    frame.write_ipc_stream(sink)
+    kinds = ipc.open_stream(sink.getvalue()).schema
+    assert "string_view" in str(kinds.field("unique_id").type)
+    assert [str(kinds.field(name).type) for name in ("y", "note")] == ["decimal128(10, 2)", "null"]
+    path = "/forecast?model=monthly&h=2"
+    answer = client.post(path, content=stream(plain), headers=ARROW)
+    assert answer.status_code == 200, answer.text
+    want = ipc.open_stream(answer.content).read_all().to_pydict()
+    answer = client.post(path, content=sink.getvalue(), headers=ARROW)
+    assert answer.status_code == 200, answer.text
+    found = ipc.open_stream(answer.content).read_all().to_pydict()
+    assert found == want
+    assert found["unique_id"] == ["a shop of the north"] * 2 + ["b"] * 2
 
 
 def test_gaps_are_masked_as_in_predict_and_notices_say_so(client, by_name):
@@ -433,6 +464,67 @@ def test_open_inference_in_json_and_binary(client, by_name):
     assert np.array_equal(np.frombuffer(answer.content[size:]).reshape(4, 2), want)
     assert client.get("/v2/models/gestures").json()["outputs"][1]["shape"] == [-1, 2]
     assert client.get("/v2/models/hourly/ready").json() == {"name": "hourly", "ready": True}
+
+
+def test_open_inference_as_the_client_of_kserve_sends_it(client, by_name):
+    """`InferRequest.to_rest` of KServe 0.21 writes the model's name always; that was refused."""
+    case = waves(1)[0][:, :20]
+    data = case.reshape(-1).tolist()
+    sent = {
+        "id": "2f0c2f6e-6a54-4d9b-9a30-62b8f19d7a11",
+        "model_name": "gestures",
+        "inputs": [{"name": "x", "shape": [1, 2, 20], "datatype": "FP64", "data": data}],
+    }
+    want = by_name["gestures"].predict_proba(case[None]).reshape(-1).tolist()
+    path = "/v2/models/gestures/infer"
+
+    def ask(**others: Any) -> httpx.Response:
+        return client.post(path, json={**sent, **others})
+
+    got = ask().json()
+    assert (got["id"], got["model_name"]) == (sent["id"], "gestures")
+    assert got["outputs"][1]["data"] == want
+    nulls = {
+        "id": None,
+        "parameters": None,
+        "model_version": None,
+        "inputs": [{**sent["inputs"][0], "parameters": None}],
+        "outputs": [{"name": "probabilities", "parameters": None}],
+    }
+    for others in (nulls, {"outputs": None}, {"model_name": None}, {"model_version": "1"}):
+        answer = ask(**others).json()
+        assert answer["outputs"][-1]["data"] == want
+    assert "id" not in ask(**nulls).json()
+    for others, said in (
+        ({"model_name": "sizes"}, "model_name: expected 'gestures' as in the address"),
+        ({"model_version": "2"}, "model_version: expected '1' as in the address, found '2'"),
+    ):
+        refused = ask(**others)
+        assert refused.status_code == 422
+        assert said in refused.json()["error"]
+
+
+def test_open_inference_with_the_version_that_metadata_names(client):
+    """Metadata said that it is "1", and its addresses were not there."""
+    plain = "/v2/models/sizes"
+    assert client.get(plain).json()["versions"] == ["1"]
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    for end, body in (("", None), ("/ready", None), ("/infer", {"inputs": [x]})):
+        answers = [
+            client.get(path + end) if body is None else client.post(path + end, json=body)
+            for path in (
+                plain,
+                f"{plain}/versions/1",
+                f"{plain}/versions/2",
+                "/v2/models/no/versions/2",
+            )
+        ]
+        assert [one.status_code for one in answers] == [200, 200, 404, 404]
+        assert answers[1].json() == answers[0].json()
+        assert answers[2].json() == {
+            "error": "'sizes' has no version '2'; expected '1', or an address without /versions"
+        }
+        assert answers[3].json()["error"].startswith("there is no model 'no'; expected one of")
 
 
 def test_requests_that_arrive_together_are_one_batch(models, by_name):

@@ -100,6 +100,16 @@ def test_nixtla_keys_and_refusals(server):
         client_of(server, "another").forecast(table, h=2, model="monthly")
     with pytest.raises(ApiError, match="finetune_steps, which this server does not have"):
         client_of(server).forecast(table, h=2, model="monthly", finetune_steps=3)
+    with pytest.raises(ApiError, match="leave add_history=True out"):
+        client_of(server).forecast(table, h=2, model="monthly", add_history=True)
+    with pytest.raises(ApiError, match="`cross_validation` of the estimator in Python"):
+        client_of(server).cross_validation(table, h=2, model="monthly")
+    with pytest.raises(ApiError, match="use `convtimenet detect FILE`"):
+        client_of(server).detect_anomalies(table, model="monthly")
+    with pytest.raises(ApiError, match="usage: this server only forecasts"):
+        client_of(server).usage()
+    with pytest.raises(ApiError, match="fine-tuning: this server only forecasts"):
+        client_of(server).finetuned_models()
     with pytest.raises(ApiError, match="'hourly', 'monthly', 'shops'"):
         client_of(server).forecast(table, h=2)
 
@@ -127,6 +137,8 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("gestures", headers=headers())
+    assert client.is_model_ready("gestures", "1", headers=headers())
+    assert not client.is_model_ready("gestures", "2", headers=headers())
     assert client.get_server_metadata(headers=headers())["name"] == "convtimenet"
     outputs = client.get_model_metadata("gestures", headers=headers())["outputs"]
     assert [one["name"] for one in outputs] == ["class", "probabilities"]
@@ -135,6 +147,8 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     want, classes = by_name["gestures"].predict_proba(cases), by_name["gestures"].predict(cases)
     x = triton.InferInput("x", cases.shape, "FP64")
     x.set_data_from_numpy(cases)
+    got = client.infer("gestures", [x], model_version="1", headers=headers())
+    assert np.array_equal(got.as_numpy("probabilities"), want)
     asked = [triton.InferRequestedOutput(name) for name in ("class", "probabilities")]
     for given, packing in ((None, None), (asked, None), (asked, "gzip"), (asked, "deflate")):
         got = client.infer(
@@ -149,6 +163,14 @@ def test_triton_infers_in_json_and_binary(server, by_name):
     np.testing.assert_allclose(
         got.as_numpy("probabilities"), by_name["gestures"].predict_proba(whole), rtol=1e-6
     )
+    one = triton.InferRequestedOutput("probabilities", class_count=1)
+    with pytest.raises(Exception, match=r"parameters\.classification: there is no such"):
+        client.infer("gestures", [x], outputs=[one], headers=headers())
+    client.infer("gestures", [x], priority=1, timeout=10**6, headers=headers())
+    for ask in (client.get_model_repository_index, client.get_log_settings):
+        with pytest.raises(Exception, match="there is nothing at this address") as found:
+            ask(headers=headers())
+        assert str(found.value).startswith("[404] there is nothing")
     x = triton.InferInput("x", [1, 1, 20], "FP64")
     x.set_data_from_numpy(cases[:1, :1])
     with pytest.raises(Exception, match="2 channels"):
@@ -156,11 +178,14 @@ def test_triton_infers_in_json_and_binary(server, by_name):
 
 
 def test_schemathesis_finds_no_error_of_the_server(server, tmp_path):
+    """Nor an answer that /openapi.json does not describe."""
     config = tmp_path / "schemathesis.toml"
     config.write_text("[generation]\nmode = 'all'\n")
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(config)]
     done = subprocess.run(
-        [*command, "run", f"{server}/openapi.json", "--checks", "not_a_server_error",
+        [*command, "run", f"{server}/openapi.json", "--checks",
+         "not_a_server_error,status_code_conformance,content_type_conformance,"
+         "response_schema_conformance",
          "--header", f"Authorization: Bearer {TOKEN}", "--max-examples", "40", "--seed", "1",
          "--phases", "examples,coverage,fuzzing"],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -10,10 +10,12 @@ import io
 import json
 import random
 import re
+import struct
 import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,6 +39,7 @@ from convtimenet.serving.settings import MOST_CELLS, MOST_COLUMNS, ServeSettings
 from convtimenet.serving.workbench.worker import Ended, Worker
 
 CSV = {"content-type": "text/csv"}
+JSON = {"content-type": "application/json"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 TOKEN = "0123456789abcdef-secret"
 TABLE = hourly().astype({"date": str}).to_dict("list")
@@ -235,6 +238,32 @@ def test_other_encodings_and_types_are_named(client):
     assert (answer.status_code, "'image/png'" in message(answer)) == (415, True)
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, "found none; set it"),
+        (
+            "application/x-www-form-urlencoded",
+            "found 'application/x-www-form-urlencoded', which curl",
+        ),
+        ("text/plain", "found 'text/plain'; set it"),
+    ],
+)
+def test_a_table_without_its_type_is_told_what_is_missing(client, given, found):
+    """It was told to move h into the JSON body."""
+    headers = {} if given is None else {"content-type": given}
+    body = hourly().to_csv(index=False).encode()
+    for path in ("/forecast?model=hourly&h=3", "/classify?model=gestures", "/regress"):
+        answer = client.post(path, content=body, headers=headers)
+        assert answer.status_code == 415
+        for said in (found, "application/json, text/csv or application/vnd.apache.arrow.stream"):
+            assert said in message(answer)
+    text = json.dumps({"model": "hourly", "table": TABLE}).encode()
+    for sent in (text, b"\xef\xbb\xbf\n " + text):  # JSON is known by how it begins
+        status = client.post("/forecast", content=sent, headers=headers).status_code
+        assert status == (415 if given == "text/plain" else 200)
+
+
 def test_a_body_past_its_size_is_refused_before_it_is_read(limited, monkeypatch):
     client = limited(most_bytes=SMALL_BODY)
     read = []
@@ -276,7 +305,7 @@ def test_bodies_in_memory_are_limited_together(limited):
         statuses = await asyncio.gather(*(post() for _ in range(9)))
         return sorted(statuses), (await client.web.get("/v2/health/live")).status_code
 
-    assert client.run(crowd()) == ([422] * 8 + [429], 200)
+    assert client.run(crowd()) == ([415] * 8 + [429], 200)
     packed = gzip.compress(json.dumps({"model": "hourly", "table": TABLE}).encode())
     for _ in range(20):  # what a body took is given back
         headers = {"content-encoding": "gzip"}
@@ -369,14 +398,14 @@ def test_an_arrow_stream_that_claims_a_billion_rows(client):
     ("table", "options", "said"),
     [
         (pa.table({"a": np.zeros(10**6)}), {"compression": "zstd"}, "without compressed buffers"),
-        (pa.table({"a": pa.nulls(5)}), {}, "null in 'a'"),
+        (pa.table({"a": pa.array([5], pa.duration("s"))}), {}, "duration[s] in 'a'"),
         (pa.table({"a": pa.array([[[1.0]]])}), {}, "list<"),
         (pa.table({"a": pa.array([{"x": 1}])}), {}, "struct<"),
         (pa.table({"a": pa.array(["x" * 2000] * 9).dictionary_encode()}), {}, "at most 1000 bytes"),
         (pa.table({"a": pa.array([["x"]])}), {}, "list<"),
-        (pa.table({"a": pa.array(["x", "y"], pa.string_view())}), {}, "string_view"),
+        (pa.table({"a": pa.array([b"x", b"y"], pa.binary_view())}), {}, "binary_view"),
     ],
-    ids=["compressed", "null", "nested", "struct", "long texts", "texts", "view"],
+    ids=["compressed", "duration", "nested", "struct", "long texts", "texts", "view"],
 )
 def test_arrow_of_other_kinds_is_refused(client, table, options, said):
     answer = client.post("/forecast?model=hourly", content=stream(table, **options), headers=ARROW)
@@ -384,9 +413,68 @@ def test_arrow_of_other_kinds_is_refused(client, table, options, said):
     assert said in message(answer)
 
 
-def test_damaged_arrow_is_never_an_error_of_the_server(client):
-    whole = stream(pa.table({"x": [case[0].tolist() for case in waves(3)],
-                             "y": [case[1].tolist() for case in waves(3)]}))  # fmt: skip
+def test_an_arrow_file_is_named(client):
+    table, sink = pa.table({"a": [1.0, 2.0]}), io.BytesIO()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    answer = client.post("/forecast?model=hourly", content=sink.getvalue(), headers=ARROW)
+    assert answer.status_code == 422
+    assert "found an Arrow file (Feather); write it with pyarrow.ipc.new_stream" in message(answer)
+
+
+def repeated(times: int) -> pa.Array:
+    """Views of one text of a megabyte."""
+    text = b"x" * 2**20
+    view = struct.pack("<i4sii", len(text), text[:4], 0, 0)
+    buffers = [None, pa.py_buffer(view * times), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.string_view(), times, buffers)
+
+
+@pytest.mark.parametrize(
+    ("column", "bytes_of_text"),
+    [
+        (repeated(100_000), 100_000 * 2**20),
+        (pa.DictionaryArray.from_arrays([0], repeated(100_000)), 100_000 * 2**20),
+        (pa.DictionaryArray.from_arrays(np.zeros(200_000, "i1"), ["x" * 999]), 200_000 * 999),
+    ],
+    ids=["views", "categories of views", "one category"],
+)
+def test_texts_that_are_stored_once_and_repeated_without_end(client, column, bytes_of_text):
+    body = stream(pa.table({"unique_id": column}))
+    assert len(body) < 3_000_000
+    tracemalloc.start()
+    answer = client.post("/forecast?model=monthly", content=body, headers=ARROW)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code == 413
+    assert f"bytes of texts in views and categories, found {bytes_of_text};" in message(answer)
+    assert peak < 30_000_000
+
+
+def test_a_dictionary_that_many_batches_use_is_counted_for_each(client):
+    """It was validated for each of them."""
+    texts = pa.array(["x" * 500 + str(i) for i in range(2000)])
+    batches = [pa.record_batch({"a": pa.DictionaryArray.from_arrays([0], texts)})] * 200
+    answer = client.post(
+        "/forecast?model=monthly", content=stream(pa.Table.from_batches(batches)), headers=ARROW
+    )
+    assert answer.status_code == 413
+    assert "bytes of texts in views and categories" in message(answer)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"x": [case[0].tolist() for case in waves(3)],
+                  "y": [case[1].tolist() for case in waves(3)]}),
+        pa.table({"id": pa.array(["the first of three", None, "b"], pa.string_view()),
+                  "t0": pa.array([Decimal("1.5")] * 3),
+                  "t1": pa.nulls(3)}),
+    ],
+    ids=["lists", "views"],
+)  # fmt: skip
+def test_damaged_arrow_is_never_an_error_of_the_server(client, table):
+    whole = stream(table)
     draws, seen = np.random.default_rng(0), set()
     for _ in range(120):
         body = bytearray(whole)
@@ -422,7 +510,7 @@ def test_damaged_arrow_is_never_an_error_of_the_server(client):
     ],
 )
 def test_bodies_that_are_no_request(client, text, said):
-    answer = client.post("/forecast", content=text.encode("latin-1"))
+    answer = client.post("/forecast", content=text.encode("latin-1"), headers=JSON)
     assert answer.status_code == 422
     assert said in message(answer)
     assert "Traceback" not in answer.text
@@ -442,14 +530,58 @@ def series(name: str, values: list) -> dict:
         ("/forecast?model=hourly&foo=1", "expected one of h, level, model"),
         ("/classify?model=gestures&label_col=a", "expected one of model"),
         ("/regress?proba=1", "proba: there is no such option"),
+        ("/forecast?model=hourly&model=monthly", "model: expected it once"),
+        ("/forecast?model=hourly&h=1&h=3", "h: expected it once in the address, found it 2 times"),
+        ("/classify?model=gestures&model=gestures", "leave all but one out"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_exist_are_refused(client, path, said):
-    """They were ignored: ?horizon=3 gave the trained horizon."""
+    """They were ignored: ?horizon=3 gave the trained horizon, and of ?h=1&h=3 the last counted."""
     body = hourly().to_csv(index=False).encode()
     answer = client.post(path, content=body, headers=CSV)
     assert answer.status_code == 422
     assert said in message(answer)
+
+
+def test_levels_may_be_given_several_times(client):
+    body = hourly().to_csv(index=False).encode()
+    answer = client.post("/forecast?model=hourly&level=80&level=95", content=body, headers=CSV)
+    assert answer.text.partition("\n")[0] == (
+        "date,a,a-lo-95,a-lo-80,a-hi-80,a-hi-95,b,b-lo-95,b-lo-80,b-hi-80,b-hi-95"
+    )
+
+
+def test_what_the_client_of_nixtla_asks_in_the_address_is_asked_once(client):
+    assert client.get("/model_params?model=monthly&freq=MS").status_code == 200
+    answer = client.get("/model_params?model=monthly&model=hourly&freq=MS")
+    assert (answer.status_code, "found it 2 times" in message(answer)) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"parameters": {"nonsense": True}}, "parameters.nonsense: there is no such field"),
+        ({"parameters": {"sequence_id": 3}}, "parameters.sequence_id: there is no such field"),
+        (
+            {"outputs": [{"name": "number", "parameters": {"classification": 1}}]},
+            "outputs.0.parameters.classification: there is no such field",
+        ),
+        (
+            {"outputs": [{"name": "number", "parameters": {"binary_data": 1}}]},
+            "outputs.0.parameters.binary_data: expected a valid boolean",
+        ),
+        ({"inputs": {"shared_memory_region": "r"}}, "inputs.0.parameters.shared_memory_region: "),
+        ({"parameters": {"priority": 1, "timeout": 10**6}}, None),
+    ],
+)
+def test_parameters_of_an_inference_that_it_does_not_have_are_refused(client, part, said):
+    """They were ignored: Triton's `classification` gave all outputs as they are."""
+    x = {"name": "x", "shape": [1, 1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    sent = {**part, "inputs": [{**x, "parameters": part.get("inputs")}]}
+    answer = client.post("/v2/models/sizes/infer", json=sent)
+    assert answer.status_code == (200 if said is None else 422)
+    if said is not None:
+        assert said in message(answer)
 
 
 @pytest.mark.parametrize(
@@ -594,6 +726,53 @@ def test_a_full_queue_and_a_late_answer(limited):
     assert client.post("/forecast", json={"model": "hourly", "table": TABLE}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        *(
+            (f"/v2/{end}", True)
+            for end in ("", "repository/index", "models/a/stats", "logging", "a%0Ab")
+        ),
+        ("/v2/forecasts", True),
+        *((path, False) for path in ("/v2/forecast/", "/v2/finetune/x", "/v2x", "/nowhere")),
+    ],
+)
+def test_errors_have_the_form_that_the_clients_of_a_path_print(client, path, text):
+    """An object made Triton's client raise a TypeError while it printed."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    said = error if text else error["message"]
+    assert said.startswith("there is nothing at this address")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("POST", "/v2/cross_validation", "leave add_history=True out of forecast"),
+        ("POST", "/v2/anomaly_detection", "use `convtimenet detect FILE`"),
+        ("POST", "/v2/online_anomaly_detection", "use `convtimenet detect FILE`"),
+        ("POST", "/v2/finetune", "fine-tuning: this server only forecasts"),
+        ("GET", "/v2/finetuned_models", "fine-tuning: this server only forecasts"),
+        ("DELETE", "/v2/finetuned_models/abc", "fine-tuning: this server only forecasts"),
+        ("GET", "/usage", "/metrics counts all requests"),
+    ],
+)
+def test_what_the_client_of_nixtla_has_besides_is_named(client, method, path, said):
+    """A forecast with add_history=True failed as "there is nothing at this address"."""
+    answer = client.run(client.web.request(method, path, json={"model": "monthly"}))
+    assert answer.status_code == 404
+    assert said in answer.json()["error"]["message"]
+    assert path not in client.get("/openapi.json").json()["paths"]
+
+
+def test_json_may_begin_with_a_byte_order_mark(client):
+    text = json.dumps({"model": "hourly", "table": TABLE, "h": 2}).encode()
+    answer = client.post("/forecast", content=b"\xef\xbb\xbf" + text)
+    assert answer.status_code == 200
+    assert answer.json() == client.post("/forecast", content=text).json()
+
+
 def test_an_error_in_the_server_shows_nothing_of_it(client, by_name, monkeypatch):
     def fails(*_):
         raise RuntimeError("secret of line 7")
@@ -716,6 +895,56 @@ def test_no_page_loads_scripts_from_elsewhere(client):
     assert "TableToForecast" in document["components"]["schemas"]
 
 
+COMPUTING = {200, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 504}
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses", "kinds", "error"),
+    [
+        ("/forecast", COMPUTING, {"application/json", CSV["content-type"], ARROW["content-type"]},
+         "Error"),
+        ("/classify", COMPUTING, {"application/json", CSV["content-type"], ARROW["content-type"]},
+         "Error"),
+        ("/v1/timeseries/forecast", COMPUTING, {"application/json"}, "Error"),
+        ("/v2/forecast", COMPUTING, {"application/json"}, "Error"),
+        ("/v2/models/{name}/infer", COMPUTING, {"application/json", "application/octet-stream"},
+         "TextError"),
+        ("/v2/models/{name}", COMPUTING - {422, 504}, {"application/json"}, "TextError"),
+        ("/v2/health/ready", COMPUTING - {401, 404, 422, 504} | {503}, {"application/json"},
+         "TextError"),
+        ("/model_params", COMPUTING - {504}, {"application/json"}, "Error"),
+        ("/metrics", COMPUTING - {404, 422, 504}, {"text/plain"}, "Error"),
+    ],
+)  # fmt: skip
+def test_the_document_has_the_answers_that_there_are(client, path, statuses, kinds, error):
+    """A 422 had a form that no answer has, and others were not there."""
+    document = client.get("/openapi.json").json()
+    (operation,) = document["paths"][path].values()
+    found = operation["responses"]
+    assert set(found) == {str(one) for one in statuses}
+    assert set(found["200"]["content"]) == kinds
+    for status in statuses - {200}:
+        schema = found[str(status)]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{error}"}
+
+
+def test_the_document_names_the_token_and_refers_to_what_it_has(client, limited):
+    document = client.get("/openapi.json").json()
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert named == set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in named
+    bearer = {"type": "http", "scheme": "bearer"}
+    assert document["components"]["securitySchemes"] == {"bearer": bearer}
+    assert document["security"] == [{"bearer": []}, {}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            is_open = path in ("/v2/health/live", "/v2/health/ready")
+            assert operation.get("security") == ([] if is_open else None)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    document = limited(token=TOKEN).get("/openapi.json", headers=headers).json()
+    assert document["security"] == [{"bearer": []}]
+
+
 def test_cells_are_counted_up_to_the_limit():
     check_cells("x", MOST_CELLS)
     with pytest.raises(Refused):
@@ -726,5 +955,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.glob("test_*.py"))
-    assert len(named) == 14
+    assert len(named) == 15
     assert [name for name in named if f"def {name}(" not in there] == []

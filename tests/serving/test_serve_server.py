@@ -122,7 +122,7 @@ def test_the_page_has_a_line_for_every_route(documented):
     routes = httpx.get(f"{address}/openapi.json").json()["paths"]
     named = " ".join(LINES) + PAGE
     for route in routes:
-        assert route.replace("{name}", "gestures") in named or route in (
+        assert route.replace("{name}", "gestures").replace("{version}", "1") in named or route in (
             "/v2",
             "/validate_api_key",  # the client's own
             "/model_params",
@@ -231,6 +231,26 @@ def test_the_healthcheck_of_the_container(documented):
     start = json.loads(re.findall(r"ENTRYPOINT (.*)", DOCKERFILE)[0])
     assert start == ["convtimenet", "serve", "--host", "0.0.0.0", "--port", "8000"]
     assert re.search(r"^USER serve$", DOCKERFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("machine", "kernels"), [("x86_64", "1"), ("aarch64", "none")])
+def test_the_image_asks_for_kernels_where_there_are_some(tmp_path, machine, kernels):
+    """On ARM the build of the wheel ended with "the kernels of a wheel are for Linux on x86-64"."""
+    for name, does in (
+        ("uname", f"echo {machine}"),
+        ("pip", 'echo "${CONVTIMENET_WHEEL_KERNELS:-none} $1"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    step = re.findall(r"^RUN (.*(?:\\\n.*)*pip wheel.*)$", DOCKERFILE, re.MULTILINE)[-1]
+    done = subprocess.run(
+        ["/bin/sh", "-ec", step],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{kernels} wheel\n"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")

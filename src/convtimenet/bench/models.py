@@ -34,6 +34,7 @@ __all__ = [
     "fitted_classifier",
     "fitted_forecaster",
     "forecaster",
+    "forecasts_of",
     "macs_of",
     "seasonal_naive",
     "warm_up",
@@ -114,14 +115,21 @@ def fitted_forecaster(
 
         return _fitted(model, once)
     model.fit(known, split=(problem.train_end, problem.valid_end), refit=False)
-    windows = problem.windows("test", model.network_.config.context_length)
+    return _fitted(model, lambda: forecasts_of(model, problem))
 
-    def predict() -> np.ndarray:
-        found = outputs(model.fused_, windows, model.train_config_.batch_size, torch.device("cpu"))
-        quantiles = model.network_.config.quantiles
-        return torch.cat([point_forecast(output, quantiles) for output, _ in found]).numpy()
 
-    return _fitted(model, predict)
+def forecasts_of(model: ConvTimeNetForecaster, problem: ForecastProblem) -> np.ndarray:
+    """(n, C, H) the forecasts of the test windows in the problem's units, each read as `evaluate`
+    reads it: networks may read values that are scaled otherwise than those of the problem."""
+    panel, windows = model.windows(problem.table, problem.valid_end, problem.test_end)
+    windows.starts = windows.starts[: len(problem.windows("test", 1))]  # under the paper protocol
+    found = outputs(model.fused_, windows, model.train_config_.batch_size, windows.starts.device)
+    quantiles = model.network_.config.quantiles
+    points = torch.cat([point_forecast(output, quantiles) for output, _ in found]).cpu().numpy()
+    own, scored = panel.scaler, problem.scaler
+    # exactly the same numbers where both are scaled alike
+    found = points * (own.scale / scored.scale) + (own.centre - scored.centre) / scored.scale
+    return found.astype(np.float32)
 
 
 def fitted_classifier(
@@ -148,7 +156,8 @@ def _with_protocol(
 
 def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> Fitted:
     config, history = model.network_.config, model.history_
-    channels = len(model.scaler_.centre) if config.head == "forecast" else config.channels
+    # of a forecaster the config has none: each channel is forecast alone
+    channels = len(model.channels_) if isinstance(model, ConvTimeNetForecaster) else config.channels
     network = copy.deepcopy(model.network_).eval()
     return Fitted(
         predict=predict,

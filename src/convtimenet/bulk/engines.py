@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from convtimenet.bulk.parts import Part
-from convtimenet.errors import ConfigError, MissingExtraError
+from convtimenet.errors import ConfigError, ConvTimeNetError, EngineError, MissingExtraError
 from convtimenet.names import meant
 from convtimenet.processes import cores
 
@@ -40,7 +42,8 @@ Engine = Callable[
 
 
 def engine(name: str) -> Engine:
-    """An engine by name.
+    """An engine by name. What it raises in the end is an `EngineError`, unless it is an error of
+    this package.
 
     Raises
     ------
@@ -61,7 +64,53 @@ def engine(name: str) -> Engine:
             __import__(package)
         except ImportError as error:
             raise MissingExtraError(package, name, f"the engine {name}") from error
-    return ENGINES[name]
+
+    def run(
+        work: Mapped,
+        parts: Sequence[Part],
+        workers: int | None,
+        address: str | None,
+        tick: Callable[[float], None],
+    ) -> list[dict[str, Any]]:
+        if package is None:  # its errors are those of the parts
+            return ENGINES[name](work, parts, workers, address, tick)
+        with _explained(name):
+            return ENGINES[name](work, parts, workers, address, tick)
+
+    return run
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what an engine raises into an error that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        # Ray makes classes of its own that are ours, too, with a traceback as their text
+        if isinstance(error, ConvTimeNetError) and type(error).__module__ == _ERRORS:
+            raise
+        raise EngineError(
+            f"the engine {name} failed: {type(error).__name__}: {_told(error)}; finished "
+            "parts are kept, and the same command goes on with the others; if it fails again, look "
+            "into the logs of its workers, check the address, or take another folder and fewer "
+            "rows_per_part"
+        ) from error
+
+
+_ERRORS = ConvTimeNetError.__module__
+
+
+_RAISED = re.compile(r"(\w+\.)*\w*(Error|Exception): .")
+
+
+def _told(error: BaseException) -> str:
+    """The line of an error's text that tells what happened: of a traceback of Python, as Ray and
+    Spark pass it on, the error that was raised first; else the last, without Java's frames."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    found = [
+        one for one in lines if one and not one.startswith(("at ", "... ", "Driver stacktrace"))
+    ]
+    return next(filter(_RAISED.match, found), found[-1] if found else "no text")
 
 
 def _begin() -> None:
@@ -189,6 +238,13 @@ def _spark(
             .config("spark.ui.showConsoleProgress", "false")
             .getOrCreate()
         )
+    master = session.sparkContext.master
+    if address not in (None, master):  # whoever made the session or its context, uses it
+        raise ConfigError(
+            f"the address {address!r} is not that of the running Spark session, whose master is "
+            f"{master!r}; leave the address out to forecast in that session, or stop it first"
+        )
+    if own:
         session.sparkContext.setLogLevel("ERROR")
     try:
         # one task a part

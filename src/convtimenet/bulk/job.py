@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from convtimenet import processes
 from convtimenet.bulk import engines
 from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
 from convtimenet.bulk.places import (
@@ -34,6 +35,7 @@ from convtimenet.bulk.places import (
     parquet_module,
     place_of,
     remove,
+    seen_below,
     would_read,
     write_bytes,
 )
@@ -134,7 +136,9 @@ def predict_parquet(
         one a core for the others; ignored by a cluster at `address` that has its own.
     address
         A running cluster: for Ray "auto" or ray://, for Spark its master, for Dask its scheduler.
-        By default one is started on this machine and stopped at the end.
+        By default one is started on this machine and stopped at the end, or for Ray and Spark the
+        one that this process is connected to is used; in a session of Spark the address can only
+        be its own master.
     device
         Device of the workers.
     verbose
@@ -153,12 +157,16 @@ def predict_parquet(
         If the files cannot be split into whole series, or those of `future` do not suit them
         (`convtimenet.bulk.parts`).
     ConfigError
-        If `out` belongs to another job or a running one, a setting is out of range, or the model
-        reads covariates known ahead and `future` is missing, or the reverse.
+        If `out` belongs to another job or a running one, a setting is out of range, the model reads
+        covariates known ahead and `future` is missing, or the reverse, or this process is one of
+        several that train together.
+    EngineError
+        If Ray, Spark or Dask fails, or its cluster cannot be reached; the same call goes on.
     MissingExtraError
         If the engine or pyarrow is not installed.
     """
     begin = time.monotonic()
+    processes.check_alone("a job of forecasts")
     run = engines.engine(engine)
     parquet_module()
     rows = whole_number("rows_per_part", rows_per_part)
@@ -185,10 +193,12 @@ def predict_parquet(
     plan = None
     if not exists(child(folder, JOB)):  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
-        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted)
+        known = forecaster.known_ids()
+        plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted, known)
         _check_ahead(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
+        _check_own(folder, plan.parts)
         finished = _finished(folder)
         todo = [part for part in plan.parts if part.name not in finished]
         skipped = len(plan.parts) - len(todo)
@@ -361,11 +371,24 @@ def _check_folder(folder: Place, source: Place, future: Place | None) -> None:
                 f"{folder} lies in {read}, whose files are read: the forecasts would be data of "
                 "the next call; choose a folder beside it"
             )
-    others = [name for name in names_in(folder) if not name.startswith((".", "_"))]
-    if others and not exists(child(folder, JOB)):
+    if not exists(child(folder, JOB)):
+        _check_own(folder, ())
+
+
+def _check_own(folder: Place, parts: Sequence[Part]) -> None:
+    """Check that who reads a folder as a table would read these parts only.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    own = {f"{part.name}.parquet" for part in parts}
+    others = [name for name in seen_below(folder) if name not in own]
+    if others:
         raise ConfigError(
-            f"{folder} holds files that are no forecasts of a job, such as {others[0]}; choose "
-            "another folder, or remove them"
+            f"{folder} holds files that are no forecasts of this job, such as {others[0]}, and "
+            "would be read with them; choose another folder, or remove them"
         )
 
 
@@ -380,7 +403,8 @@ def _finished(folder: Place) -> set[str]:
 
 @contextmanager
 def _own(folder: Place) -> Iterator[None]:
-    """Keep other runs out of a local folder, and remove what a killed one left half-written.
+    """Keep other runs out of a local folder, and remove what a killed one left half-written. At an
+    address nothing tells of another run.
 
     Raises
     ------
@@ -389,6 +413,7 @@ def _own(folder: Place) -> Iterator[None]:
     """
     make_folder(folder)
     if not folder.local:
+        _tidy(folder)
         yield
         return
     with locked(Path(folder.path) / _LOCK) as holder:
@@ -396,8 +421,13 @@ def _own(folder: Place) -> Iterator[None]:
             raise ConfigError(
                 f"{folder} is in use by {holder}; wait for it to end, or choose another folder"
             )
-        for place in (Path(folder.path), Path(folder.path) / _FAILED):
-            for kind in (".part-*.tmp", f".{JOB}.*.tmp"):
-                for left in place.glob(kind):
-                    left.unlink(missing_ok=True)
+        _tidy(folder)
         yield
+
+
+def _tidy(folder: Place) -> None:
+    """Remove what a killed run left half-written."""
+    for place in (folder, child(folder, _FAILED)):
+        for name in names_in(place):
+            if name.startswith((".part-", f".{JOB}.")) and name.endswith(".tmp"):
+                remove(child(place, name))

@@ -19,7 +19,7 @@ from convtimenet.bulk.runs import (
     plain_ids,
     read_runs,
 )
-from convtimenet.data.agreement import Labels
+from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def plan_parts(
     verbose: int = 0,
     future: Place | None = None,
     wanted: tuple[Sequence[str] | None, Sequence[str] | None] = ((), ()),
+    known: Labels | None = None,
 ) -> Plan:
     """Split a source into parts of whole series.
 
@@ -72,13 +73,18 @@ def plan_parts(
         and hold others.
     wanted
         Columns of `source` and of `future`, as for `read_runs`.
+    known
+        The ids of the model's series.
 
     Raises
     ------
     DataError
-        As `read_runs`; if `future` has none of the series, or has them in another order.
+        As `read_runs`; if several ids match one series of the model; if `future` has none of the
+        series, or has them in another order.
     """
     runs = read_runs(source, id_col, verbose, wanted[0])
+    if known is not None:
+        _check_alike(runs, known, source)
     starts = np.concatenate(runs.starts)
     begins = np.flatnonzero(np.diff(starts // rows, prepend=-1))  # each the first series of a part
     ends = np.append(begins[1:], len(starts))
@@ -94,6 +100,21 @@ def plan_parts(
         name = f"part-{number:06d}"
         parts.append(Part(name, end - first, stop - start, pieces, ahead[number]))
     return Plan(facts_of(runs.files), tuple(parts))
+
+
+def _check_alike(runs: Runs, known: Labels, source: Place) -> None:
+    """Check that no two ids match one series of the model, whether or not they come into one part:
+    `match_ids` refuses that for a frame. An id that could be any of several is its part's matter.
+    """
+    taken: dict[int, Any] = {}
+    for ids in runs.ids:
+        for one in plain_ids([ids]).to_pylist():
+            found = known.find(one)
+            if len(found) != 1:
+                continue
+            other = taken.setdefault(found[0], one)
+            if other is not one:
+                match_ids(np.array([other, one], dtype=object), known, str(source))
 
 
 def _rows_ahead(

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.files import write_whole
+from convtimenet.files.found import ARROW, is_address, is_held, is_seen
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -38,11 +39,11 @@ __all__ = [
     "place_of",
     "read_bytes",
     "remove",
+    "seen_below",
     "would_read",
     "write_bytes",
 ]
 
-_ENDINGS = (".parquet", ".pq")
 _MAGIC = re.compile(r"[*?\[]")
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 """A missing value in the name of a folder, as Spark, Hive and pyarrow write it."""
@@ -110,9 +111,9 @@ def place_of(given: str) -> Place:
     DataError
         If there is no file system for such an address.
     """
-    if given.lower().startswith("file://"):
+    if given.lower().startswith("file:/"):
         given = url2pathname(urlsplit(given).path)
-    if "://" not in given:
+    if not is_address(given):
         return Place("", os.path.abspath(os.path.expanduser(given)))
     return Place(given, _system(given)[1])
 
@@ -174,6 +175,18 @@ def names_in(folder: Place) -> list[str]:
     wanted = fs.FileSelector(folder.path, allow_not_found=True)
     found = file_system(folder).get_file_info(wanted)
     return sorted(one.base_name for one in found if one.type == fs.FileType.File)
+
+
+def seen_below(folder: Place) -> list[str]:
+    """What a reader of a folder would see: the files below it, without names that begin with "."
+    or "_", as paths below it; none if there is no folder."""
+    from pyarrow import fs
+
+    wanted = fs.FileSelector(folder.path, allow_not_found=True, recursive=True)
+    top = len(child(folder, "").path)
+    found = file_system(folder).get_file_info(wanted)
+    below = (one.path[top:] for one in found if one.type == fs.FileType.File)
+    return sorted(filter(is_seen, below))
 
 
 def read_bytes(place: Place) -> bytes:
@@ -278,8 +291,8 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     ----------
     source
         A file, a folder, or a pattern with ``*``, ``?``, ``[...]`` and ``**`` for any folders; a
-        folder that fits it stands for its files. Names that begin with "." or "_" are left out, as
-        Spark and Hive do.
+        folder that fits it stands for its files. Of a folder, files with another ending are left
+        out, and so are names that begin with "." or "_" (`convtimenet.files.found`).
 
     Returns
     -------
@@ -290,7 +303,7 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     Raises
     ------
     DataError
-        If there are none.
+        If there are none, or files of Arrow among them.
     """
     from pyarrow import fs
 
@@ -306,6 +319,12 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
         for one in system.get_file_info(fs.FileSelector(base, recursive=True))
         if one.type == fs.FileType.File and _reads(base, wanted, one.path)
     ]
+    other = next((one for one, _ in found if one.place.path.lower().endswith(ARROW)), None)
+    if other is not None:
+        raise DataError(
+            f"{source}: expected Parquet files, found {other}; convert it to Parquet, or give a "
+            "pattern such as folder/*.parquet"
+        )
     if not found:
         raise DataError(
             f"{source}: expected Parquet files (names that end in .parquet), found none; check the "
@@ -347,14 +366,12 @@ def _reads(base: str, wanted: re.Pattern[str] | None, path: str) -> bool:
     top = base.rstrip("/") + "/"
     if not path.startswith(top):
         return False
-    below = path[len(top) :].split("/")
-    if any(part.startswith((".", "_")) for part in below):
-        return False
+    below = path[len(top) :]
     if wanted is not None and wanted.fullmatch(path):
-        return True
-    folders = ["/".join((base.rstrip("/"), *below[:n])) for n in range(1, len(below))]
-    inside = wanted is None or any(map(wanted.fullmatch, folders))
-    return inside and path.lower().endswith(_ENDINGS)
+        return is_seen(below)
+    parts = below.split("/")
+    folders = ["/".join((base.rstrip("/"), *parts[:n])) for n in range(1, len(parts))]
+    return (wanted is None or any(map(wanted.fullmatch, folders))) and is_held(below)
 
 
 def _columns(path: str) -> dict[str, str | None]:

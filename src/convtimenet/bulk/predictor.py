@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convtimenet.data.agreement import Labels
 from convtimenet.data.forecast_tables import forecast_names
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.storage.manifest import MANIFEST
@@ -288,6 +289,11 @@ class BulkForecaster:
             return [*of, *model.exog[1]]
         exog = (name for one in model.exog for name in one)
         return [*of, *model.channels_, *exog] if model.scale else None
+
+    def known_ids(self) -> Labels | None:
+        """The ids of the model's series; None for a model of a table without ids."""
+        tail = self.loaded().tail_
+        return Labels(tail.ids.tolist()) if tail.long else None
 
     def _empty(self, table: Any, model: ConvTimeNetForecaster) -> Any:
         """The columns of a forecast, without rows."""

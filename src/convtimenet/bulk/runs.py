@@ -22,6 +22,7 @@ from convtimenet.bulk.places import (
     parquet_module,
 )
 from convtimenet.errors import DataError
+from convtimenet.files.found import PARQUET
 from convtimenet.progress import showing
 from convtimenet.wording import listing
 
@@ -370,7 +371,7 @@ def opened(file: Stored, parquet: Any, dictionary: str | None = None) -> Iterato
 def damaged(file: Place, error: BaseException) -> DataError:
     text = str(error).strip().splitlines()[0]
     remedy = "write the file again"
-    if not file.path.endswith((".parquet", ".pq")):
+    if not file.path.lower().endswith(PARQUET):
         remedy = "convert it to Parquet, or use `convtimenet forecast FILE --load MODEL`"
     return DataError(f"{file}: not readable as Parquet: {text}; {remedy}")
 

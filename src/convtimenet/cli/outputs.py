@@ -98,7 +98,7 @@ def write_others(
             write_json(flags.json, answers if run is None else run.result.to_dict())
             wrote(console, "result", flags.json)
         if flags.report:
-            if run is None or not run.result.n_test:
+            if run is None:
                 console.print("report: not written, because nothing was scored")
             else:
                 wrote(console, "report", run.write_report(flags.report))

@@ -10,6 +10,7 @@ import numpy as np
 __all__ = ["code_notices"]
 
 _NINES = re.compile(r"99+(\.9+)?")
+_FEWEST = 8  # other values; among fewer anything is far from all others
 
 
 def code_notices(named: Mapping[str, np.ndarray]) -> list[str]:
@@ -46,7 +47,7 @@ def _code(values: np.ndarray) -> float | None:
         if not _NINES.fullmatch(_written(abs(code), values)):
             continue
         others = values[np.isfinite(values) & (values != code)]
-        if len(others) == 0 or np.count_nonzero(values == code) < 2:
+        if len(others) < _FEWEST or np.count_nonzero(values == code) < 2:
             continue
         apart = float(np.ptp(others))
         away = float(np.abs(others - code).min())

@@ -20,19 +20,22 @@ from convtimenet.data.text.numbers import (
     Numbers,
     decimal_of,
     is_missing,
-    may_be_thousands,
     odd_notice,
     odd_one,
     plain_numbers,
-    pointed_notice,
     read_numbers,
+    rounded_notice,
     two_readings,
+    unsigned,
 )
+from convtimenet.data.text.points import pointed_notice, points_in
 from convtimenet.data.text.reading import TimeReading, Times
-from convtimenet.data.text.times import is_clock, looks_like_date, parse_times
+from convtimenet.data.text.stamp_forms import is_clock, looks_like_date
+from convtimenet.data.text.times import parse_times
 from convtimenet.data.text.whole_times import read_whole
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["ArrayColumn", "CellColumn", "Column", "Grid", "Ids", "numbered", "row_place"]
 
@@ -114,8 +117,8 @@ class Grid:
         Number of rows.
     commas
         Whether any cell may have a decimal comma.
-    separated
-        Whether cells are separated by something other than commas.
+    delimiter
+        What separates the cells of a file.
     notices
         What was inferred or changed when reading the source.
     """
@@ -124,7 +127,7 @@ class Grid:
     make: Callable[[str], Column]
     rows: int
     commas: bool = True
-    separated: bool = False
+    delimiter: str = ","
     notices: tuple[str, ...] = ()
     _made: dict[str, Column] = field(default_factory=dict, repr=False)
     _decimal: list[str | None] = field(default_factory=list, repr=False)
@@ -144,7 +147,7 @@ class Grid:
                 self._decimal.append(decimal_of(cells))
             return self._decimal[0]
 
-        def likely() -> bool:
+        def dated() -> bool:
             first = (text for name in self.names for text in self[name].first_texts(1))
             return any(map(_POINTED_DATE.match, first))
 
@@ -152,8 +155,8 @@ class Grid:
             decimal=decimal,
             elsewhere=elsewhere,
             commas=self.commas,
-            separated=self.separated,
-            likely=likely,
+            delimiter=self.delimiter,
+            dated=dated,
         )
 
 
@@ -254,22 +257,24 @@ class CellColumn:
     def numbers(self, how: Numbers) -> tuple[np.ndarray, tuple[str, ...]]:
         plain = self.plain() if how.decimal != "," else None
         if plain is not None and not (how.commas and self._marks_are_open(how)):
-            return plain, self._points(plain, how)
-        return read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
+            told = rounded_notice(self.name, plain, lambda: self.coded()[1])
+            return plain, (*told, *self._points(how))
+        values, told = read_numbers(self.name, self.cells(), self.place, how.decimal, how.elsewhere)
+        return values, (*told, *self._points(how))
 
-    def _points(self, values: np.ndarray, how: Numbers) -> tuple[str, ...]:
+    def _points(self, how: Numbers) -> tuple[str, ...]:
         """Reject points that may separate thousands, if no other cell settles it; a notice where
         little speaks for that."""
-        if how.decimal is not None or self.typed:
+        if how.decimal is not None:
             return ()
-        _, different = self.coded()
-        text = may_be_thousands(values, different, how.separated)
-        if text is None or how.elsewhere() is not None:
+        found = points_in(self.coded()[1], how.delimiter, how.dated)
+        if found is None or how.elsewhere() is not None:
             return ()
-        if how.likely() or may_be_thousands(values, different) is not None:
-            row = next(i for i, cell in enumerate(self.cells()) if str(cell).strip() == text)
-            raise two_readings(self.name, self.place(row), text)
-        return (pointed_notice(self.name, text),)
+        if found.refused:
+            texts = (unsigned(str(cell).strip()) for cell in self.cells())
+            row = next(i for i, text in enumerate(texts) if text == found.text)
+            raise two_readings(self.name, self.place(row), found.text)
+        return (pointed_notice(self.name, found.text),)
 
     def _marks_are_open(self, how: Numbers) -> bool:
         """Whether the file has decimal commas, so that points may separate thousands."""
@@ -419,15 +424,18 @@ class ArrayColumn:
         values = self.values.astype(np.float64)
         if self.missing is not None:
             values[self.missing] = np.nan
-        return values, ()
+        own = self.values
+        if own.dtype.kind not in "iu":
+            return values, ()
+        return values, rounded_notice(self.name, values, lambda: map(int, own))
 
     def covariate(self, how: Numbers, text: bool) -> tuple[np.ndarray, tuple[str, ...]]:
         return self.numbers(how)
 
     def _unfit(self, what: str) -> DataError:
         return DataError(
-            f"column {self.name!r}: expected {what}, found {self.kind}; convert it or leave it out "
-            "with target_cols=[...]"
+            f"column {self.name!r}: expected {what}, found {self.kind}; convert it"
+            + advice(" or leave it out with target_cols=[...]", "", ", or choose 'not used' for it")
         )
 
 

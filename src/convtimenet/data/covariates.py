@@ -22,7 +22,7 @@ from convtimenet.data.time.steps import DAY
 from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import blocks, empty, is_mapped
-from convtimenet.wording import column_names, listing
+from convtimenet.wording import advice, column_names, listing
 
 __all__ = [
     "CALENDAR",
@@ -252,6 +252,19 @@ class Encoder:
     def notices(self, table: Table) -> list[str]:
         """Notices about missing values in a table's covariates, and about values that are lost
         beside far larger ones."""
+        told = self.missing(table)
+        for column in (*self.hist, *self.futr, *self.stat):
+            values = _column(table, column.name)
+            if values.dtype != object and column.drowns(values):
+                told.append(
+                    f"covariate {column.name!r}: the network cannot tell its usual values apart, "
+                    f"as they differ too little beside a standard deviation of {column.scale:.3g}; "
+                    "correct far larger ones or leave them empty"
+                )
+        return told
+
+    def missing(self, table: Table) -> list[str]:
+        """Notices about missing values in a table's covariates."""
         told = []
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
@@ -262,13 +275,8 @@ class Encoder:
             )
             if missing:
                 to = "treated as no category" if text else "replaced by the mean in training"
-                told.append(f"covariate {column.name!r}: {missing} values missing, {to}")
-            if not text and column.drowns(values):
-                told.append(
-                    f"covariate {column.name!r}: the network cannot tell its usual values apart, "
-                    f"as they differ too little beside a standard deviation of {column.scale:.3g}; "
-                    "correct far larger ones or leave them empty"
-                )
+                found = f"all {missing}" if missing == len(values) else str(missing)
+                told.append(f"covariate {column.name!r}: {found} values missing, {to}")
         return told
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -304,9 +312,9 @@ class Encoder:
             varies = highest > lowest
             if varies.any():
                 raise DataError(
-                    f"stat_exog: {column.name!r} varies within the series "
-                    f"{listing(table.ids[varies].tolist(), 3)}; expected one value for each "
-                    "series, or list the column in hist_exog or futr_exog"
+                    f"{advice('stat_exog: ', '')}{column.name!r} varies within the series "
+                    f"{listing(table.ids[varies].tolist(), 3)}; expected one value for each series"
+                    + advice(", or list the column in hist_exog or futr_exog", "; correct it")
                 )
             found[column.categories is not None].append(np.where(np.isinf(lowest), 0, lowest))
         S = len(starts)
@@ -361,7 +369,11 @@ def agreed(table: Table, terms: Terms) -> Table:
     if absent := [name for name in terms.categories if name not in table.covariates]:
         raise DataError(
             f"the table lacks the covariates {listing(absent)} that the model was fitted with; "
-            f"read it with covariates={list(terms.categories)!r}, or pass the frame or file itself"
+            + advice(
+                f"read it with covariates={list(terms.categories)!r}, or pass the frame or file "
+                "itself",
+                "send them too",
+            )
         )
     stamps = terms.stamps(columns_of(table)).notices
     covariates, told = terms.covariates(table.covariates)

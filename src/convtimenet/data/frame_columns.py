@@ -117,11 +117,14 @@ def _column_of(series: Any, name: str) -> ArrayColumn | CellColumn:
         whole = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.UInt128, nw.Int128))
         if none is None and (whole or isinstance(dtype, nw.Boolean)):
             return ArrayColumn(name, series.to_numpy(), None, str(dtype))
-        if isinstance(dtype, (nw.UInt64, nw.UInt128, nw.Int128)) and series.max() >= 2**63:
-            return CellColumn(name, series.to_list(), typed=True)  # float64 would round them
+        if dtype.is_integer():
+            low, high = int(series.min()), int(series.max())
+            if none is None and low >= -(2**63) and high < 2**63:
+                return ArrayColumn(name, series.cast(nw.Int64).to_numpy(), None, str(dtype))
+            if max(-low, high) > 2**53:  # float64 would round them
+                cells = zip(series.to_list(), missing.tolist(), strict=True)
+                return CellColumn(name, [None if no else cell for cell, no in cells], typed=True)
         values = np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
-        if none is None and dtype.is_integer() and values.max() < 2**63:
-            values = series.cast(nw.Int64).to_numpy()
         return ArrayColumn(name, values, none, str(dtype))
     zone = None
     if isinstance(dtype, nw.Date):

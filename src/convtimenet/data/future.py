@@ -16,7 +16,7 @@ from convtimenet.data.sources.read import read_source
 from convtimenet.data.tables import Table
 from convtimenet.data.time.timestamps import show_time
 from convtimenet.errors import DataError
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = ["columns_of", "read_plan", "rows_ahead"]
 
@@ -165,7 +165,12 @@ def _lacking(table: Table, names: Sequence[str], absent: np.ndarray, given: Colu
     steps = absent.shape[1]
     last = table.times[table.bounds[1:] - 1][series]
     stamp = show_time(table.frequency.future(last, steps, table.time_zone)[at], table.time_zone)
-    has, remedy = "", "pass them as predict(future=...)"
+    has = ""
+    remedy = advice(
+        "pass them as predict(future=...)",
+        'send them as "future" in the JSON body',
+        "give their file below 'Values known ahead'",
+    )
     if len(given.times):
         remedy = "add the missing rows or values"
         if given.origin.kind == "numpy":

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.codes import code_notices
+from convtimenet.data.dated_values import date_notices
 from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import infer_shared_frequency
+from convtimenet.data.time.steps import HOUR
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError
 from convtimenet.files.maps import ranges
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = ["Change", "Regular", "make_regular", "together"]
 
@@ -145,9 +147,11 @@ def make_regular(
     named = {f"channel {one!r}": columns.values[:, i] for i, one in enumerate(columns.channels)}
     named |= {f"covariate {one!r}": values for one, values in columns.covariates.items()}
     notices += code_notices(named)
+    by_channel = dict(zip(columns.channels, columns.values.T, strict=True))
+    notices += date_notices(by_channel, times, bounds)
     changes = []
     if grown.sum() > len(times):
-        changes.append(_absent(columns, lengths, grown, expected))
+        changes.append(_absent(columns, bounds, grown, expected))
         ends = np.cumsum(grown)
         at = steps + np.repeat(ends - grown, lengths)
         first = np.repeat(times[bounds[:-1]], grown)
@@ -233,20 +237,24 @@ def _clock_changes(columns: Columns) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        set_zone = "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
-        set_zone += ".dt.tz_convert('Europe/Berlin')"
+        in_pandas = advice(
+            "set the time zone, in pandas with pd.to_datetime(column, utc=True)"
+            ".dt.tz_convert('Europe/Berlin')",
+            "",
+        )
         if columns.time_zone in (None, "UTC") and (hours := _midnights(columns.times)):
             raise DataError(
                 f"the time stamps are at {hours}, as the midnights of a zone whose clocks change "
-                f"are in UTC: these days have 23 or 25 hours; {set_zone}"
+                "are in UTC: these days have 23 or 25 hours; "
+                + (in_pandas or "write the dates of that zone alone, such as 2024-01-31")
             ) from error
         if len(columns.offsets) < 2:
             raise
         raise DataError(
             f"the time stamps have the UTC offsets {', '.join(columns.offsets)} and are not "
             "regular in UTC: a day with a clock change has 23 or 25 hours, and the time zone "
-            f"cannot be inferred from offsets; write column {columns.time_name!r} without "
-            f"offsets, or read the file into a frame and {set_zone}"
+            f"cannot be inferred from offsets; write column {columns.time_name!r} without offsets"
+            + (in_pandas and f", or read the file into a frame and {in_pandas}")
         ) from error
 
 
@@ -287,7 +295,10 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
                 raise DataError(
                     f"the series {series} starts at {show_time(times[at], zone)}, which does not "
                     f"fit the frequency {frequency.name}; use the same day of the month in all "
-                    "series, or pass their frequency as freq=..."
+                    "series"
+                    + advice(
+                        ", or pass their frequency as freq=...", "", ", or enter it as the step"
+                    )
                 )
             frequency.check(np.append(grid, times[at]), zone)
         assert columns.series is not None
@@ -295,14 +306,17 @@ def _steps(columns: Columns, bounds: np.ndarray, frequency: Frequency) -> np.nda
         raise DataError(
             f"the time stamps are not regular in the series {series}: "
             f"{show_time(times[at], zone)} is not a whole number of steps of {frequency.name} "
-            f"after {show_time(first[at], zone)}; pass freq=..., or resample the series"
+            f"after {show_time(first[at], zone)}; "
+            + advice("pass freq=..., or ", "", "enter the step, or ")
+            + "resample the series"
         )
     return steps
 
 
 def _absent(
-    columns: Columns, lengths: np.ndarray, grown: np.ndarray, frequency: Frequency
+    columns: Columns, bounds: np.ndarray, grown: np.ndarray, frequency: Frequency
 ) -> Change:
+    lengths = np.diff(bounds)
     added = grown - lengths
     worst = np.argsort(-added, kind="stable")[: int((added > 0).sum())]
     series = None if columns.series is None else tuple(_ids(columns)[worst].tolist())
@@ -311,14 +325,27 @@ def _absent(
         missing=int(added.sum()),
         series=series,
         most=() if series is None else tuple(added[worst].tolist()),
-        told=f" at a frequency of {frequency.name}",
+        told=f" at a frequency of {frequency.name}{_closed(columns, bounds, grown, frequency)}",
     )
     if added.sum() > _MOST_GROWTH * lengths.sum():
         raise DataError(
             f"{found}: that is more than {_MOST_GROWTH} times the {lengths.sum()} rows found; "
-            "correct stray time stamps, or pass freq=..."
+            "correct stray time stamps, or "
+            + advice("pass freq=...", "leave out the rows before the gap")
         )
     return found
+
+
+def _closed(columns: Columns, bounds: np.ndarray, grown: np.ndarray, frequency: Frequency) -> str:
+    """What to do if hourly rows are at business hours only."""
+    times, zone = columns.times, columns.time_zone
+    if frequency != Frequency("ns", HOUR):
+        return ""
+    first = np.repeat(times[bounds[:-1]], np.diff(bounds))
+    steps = Frequency("business hour", 1).steps(first, times, zone)
+    if (steps < 0).any() or (steps[bounds[1:] - 1] + 1 == grown).all():
+        return ""
+    return " (all rows are at business hours: pass freq='bh' if the others are no time steps)"
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
@@ -374,8 +401,12 @@ def _check_empty(columns: Columns, empty: np.ndarray) -> None:
     channels = [columns.channels[i] for i in np.flatnonzero(empty.any(axis=0))]
     if columns.series is None:
         raise DataError(
-            f"no numbers in {listing(channels)}: every value is missing; leave these channels out "
-            "with target_cols=[...]"
+            f"no numbers in {listing(channels)}: every value is missing; "
+            + advice(
+                "leave these channels out with target_cols=[...]",
+                "send rows in which they have values",
+                "choose 'not used' for these columns",
+            )
         )
     raise DataError(
         f"no numbers in {listing(channels)} in the series "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,9 +42,15 @@ def select_channels(table: Table, channels: Sequence[str]) -> Table:
 
 def select_series(table: Table, numbers: np.ndarray) -> Table:
     """The series with these numbers (n,), in this order."""
-    starts = table.bounds[:-1][numbers]
-    lengths = table.lengths[numbers]
-    return replace(_take(table, ranges(starts, starts + lengths), lengths), ids=table.ids[numbers])
+    starts, lengths = table.bounds[:-1][numbers], table.lengths[numbers]
+    if not table.long or lengths.sum() <= CHUNK:
+        rows = ranges(starts, starts + lengths)
+        return replace(_take(table, rows, lengths), ids=table.ids[numbers])
+    parts = (
+        _take(table, ranges(starts[a:b], starts[a:b] + lengths[a:b]), lengths[a:b])
+        for a, b in spans(lengths)
+    )
+    return replace(_together(table, lengths, parts), ids=table.ids[numbers])
 
 
 def pieces(table: Table) -> Iterator[tuple[slice, Table]]:
@@ -74,6 +80,11 @@ def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table]
     result."""
     if not table.long or len(table.times) <= CHUNK:
         return change(slice(None), table)
+    return _together(table, lengths, (change(of, piece) for of, piece in pieces(table)))
+
+
+def _together(table: Table, lengths: np.ndarray, parts: Iterable[Table]) -> Table:
+    """Parts of a table of consecutive series, one behind the other, of these lengths (S,)."""
     mapped, at, rows = table.mapped, 0, int(lengths.sum())
     times = empty((rows,), table.times.dtype, mapped)
     values = empty((rows, len(table.channels)), np.float64, mapped)
@@ -81,8 +92,7 @@ def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table]
         name: empty((rows,), one.dtype, mapped and one.dtype != object)
         for name, one in table.covariates.items()
     }
-    for of, piece in pieces(table):
-        found = change(of, piece)
+    for found in parts:
         here = slice(at, at + len(found.times))
         times[here], values[here] = found.times, found.values
         for name, one in covariates.items():

@@ -142,7 +142,7 @@ def read_table(
     Parameters
     ----------
     source : path, frame or ndarray
-        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``,
+        A file: delimited text (``.csv``, ``.tsv``, ``.txt``), ``.xlsx``, ``.parquet``, ``.pq``,
         ``.feather``, ``.arrow``, ``.ipc``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.tsf``, text
         also compressed as ``.gz``, ``.zip``, ``.xz`` or ``.bz2``. Several Parquet or Arrow files: a
         folder, a glob pattern, or a URL of `fsspec` such as ``"s3://bucket/table"``; a long table
@@ -152,7 +152,8 @@ def read_table(
     time_col : str, optional
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
         named date, ds, time, timestamp or datetime, else the only column that holds dates (combined
-        with a time-of-day column, if there is one), else the columns year, month, day and so on.
+        with a column of times of day, if there is one, or of ranges of them, which are read as
+        their start), else the columns year, month, day and so on.
     target_cols : sequence of str, optional
         The channels, in this order. By default every column except the time column; in a long
         table the column "y" if there is one, else every column except time and id.

@@ -6,6 +6,7 @@ training and evaluation need. Shape legend: `convtimenet._shapes`.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,7 @@ RESOLVED = 2.0**17
 hundredth of one."""
 _REVIN_FLOOR = 1e-5**0.5  # smallest standard deviation that RevIN divides by
 _FAR = 64  # spreads from 0, from which a channel of cases is not rounded before scaling
+_TINY, _UP = 2.0**-500, 2.0**600  # ranges below the first have squares that float64 may lose
 _SMALLEST = 1e-30  # spread of a channel of cases that float32 still holds
 
 
@@ -70,8 +72,12 @@ class Scaler:
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = values.std(axis=-1, keepdims=True)
         _check_squares(deviation, values)
+        apart = np.ptp(values, axis=-1, keepdims=True)
+        if (tiny := (apart > 0) & (apart < _TINY)).any():
+            with np.errstate(over="ignore", invalid="ignore"):  # of other channels
+                deviation[tiny] = (values * _UP).std(axis=-1, keepdims=True)[tiny] / _UP
         # rounding alone can give a constant channel a deviation above 0
-        varies = (np.ptp(values, axis=-1, keepdims=True) > 0) & (deviation > 0)
+        varies = (apart > 0) & (deviation > 0)
         return cls(values.mean(axis=-1, keepdims=True), np.where(varies, deviation, 1.0))
 
     @classmethod
@@ -87,7 +93,12 @@ class Scaler:
         _check_squares(deviation, values)
         lowest = np.minimum.reduceat(np.where(known, values, np.inf), starts, axis=1)
         highest = np.maximum.reduceat(np.where(known, values, -np.inf), starts, axis=1)
-        scale = np.where((highest > lowest) & (deviation > 0), deviation, 1.0)
+        varies = highest > lowest
+        if (tiny := varies & (highest - np.where(varies, lowest, 0) < _TINY)).any():
+            with np.errstate(over="ignore"):  # of other series
+                squares = np.square(off * _UP)
+            deviation[tiny] = np.sqrt(np.add.reduceat(squares, starts, axis=1) / count)[tiny] / _UP
+        scale = np.where(varies & (deviation > 0), deviation, 1.0)
         return cls(centre.T[..., None], scale.T[..., None])
 
     def near(self, own: Scaler, silent: np.ndarray) -> Scaler:
@@ -268,11 +279,12 @@ class Windows:
         return cls(values, on_device, context_length, horizon, known, masks, exogenous, mapped)
 
     def thinned(self, most: int) -> Windows:
-        """Keep at most `most` windows, evenly spaced."""
+        """At most `most` of the windows, evenly spaced."""
+        found = copy(self)
         if len(self) > most:
             chosen = np.linspace(0, len(self) - 1, most).round().astype(np.int64)
-            self.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
-        return self
+            found.starts = self.starts[torch.from_numpy(chosen).to(self.starts.device)]
+        return found
 
     def ends(self, context_length: int) -> Windows:
         """The same windows with the last steps of their contexts only."""

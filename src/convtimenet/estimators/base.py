@@ -43,7 +43,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.network.precision import precision_on
 from convtimenet.progress import check_verbose, counted
 from convtimenet.training.checkpoint import Checkpoints, data_hash
-from convtimenet.training.history import History
+from convtimenet.training.history import History, Second
 from convtimenet.training.interrupt import StopRequest, stop_requests
 from convtimenet.training.loop import train
 
@@ -241,7 +241,7 @@ class ConvTimeNetEstimator(SavedEstimator):
         before, members = networks_in(self.network_), self._trained()
         plans = [member.again(own) for member, own in zip(members, all_examples, strict=True)]
         workers, reason = at_once(self.n_jobs, len(plans)), ""
-        networks, notes = [], []
+        networks, notes, histories = [], [], []
         limit, used = train_config.time_limit, [member.history.seconds for member in members]
         needed = in_waves(used, workers) + in_waves([each for _, each in plans], workers)
         if limit is not None and needed > limit:
@@ -267,6 +267,7 @@ class ConvTimeNetEstimator(SavedEstimator):
                     raise outcome
                 elif outcome is not None:
                     networks.append(outcome[0])
+                    histories.append(outcome[1])
                     own = outcome[1].notes
                     notes += of_member(n, own) if len(plans) > 1 else own
             if stop.signal:
@@ -277,7 +278,10 @@ class ConvTimeNetEstimator(SavedEstimator):
             new = [one for one in notes if one not in kept]
             self.network_ = like(self.network_, networks)
             self.fused_ = fuse(self.network_, train_config.precision)
-            self.history_, self.notices_ = replace(history, refitted=True), (*kept, *new)
+            done = histories[0]
+            second = Second(goes_on, len(done.epochs), done.steps, done.seconds)
+            self.history_ = replace(history, refitted=True, second=second)
+            self.notices_ = (*kept, *new)
             for note in new:
                 log.warning(note)
             return True

@@ -21,6 +21,7 @@ from convtimenet.data.labelled.labels import label_vector
 from convtimenet.data.split import split_cases
 from convtimenet.data.windows import LabelledCases, Scaler, pad_cases
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = [
     "check_channels",
@@ -60,12 +61,16 @@ def check_task(cases: Cases, task: Task) -> None:
         return
     if task == "classify":
         raise DataError(
-            "the file says that its labels are numbers to predict, expected classes; use "
-            "convtimenet regress, or ConvTimeNetRegressor"
+            "the file says that its labels are numbers to predict, expected classes; "
+            + advice(
+                "use convtimenet regress, or ConvTimeNetRegressor",
+                "predict numbers",
+            )
         )
     raise DataError(
-        "the file says that its labels are classes, expected numbers to predict; use convtimenet "
-        "classify, or ConvTimeNetClassifier (if they are numbers, its header must say so: "
+        "the file says that its labels are classes, expected numbers to predict; "
+        + advice("use convtimenet classify, or ConvTimeNetClassifier", "predict classes")
+        + " (if they are numbers, its header must say so: "
         "@targetLabel true in .ts, numeric in .arff)"
     )
 
@@ -86,8 +91,9 @@ def check_like_training(cases: Cases, channels: int, config: ModelConfig) -> Non
         )
     if config.pooling == "flatten" and length > config.context_length:
         raise DataError(
-            f"a network with pooling='flatten' reads cases of at most {config.context_length} "
-            f"steps, as in training; found {length}; cut them, or train with pooling='max'"
+            advice("a network with pooling='flatten'", "the model")
+            + f" reads cases of at most {config.context_length} steps, as in training; found "
+            f"{length}; cut them" + advice(", or train with pooling='max'", "")
         )
 
 
@@ -123,7 +129,8 @@ def check_columns(estimator: Any, X: Any) -> None:
     if frame is not None and tuple(map(str, frame.columns)) == channels:
         raise DataError(
             f"expected a list of frames, one per case, found one frame with the fitted channels "
-            f"{', '.join(channels)}; give [frame] for a single case"
+            f"{', '.join(channels)}; "
+            + advice("give [frame] for a single case", "send a row for each case, of lists")
         )
 
 

@@ -12,7 +12,6 @@ Shape legend: `convtimenet._shapes`; M members, n held-out windows or cases.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Any
@@ -419,7 +418,7 @@ def _answers(
     if isinstance(valid, Windows):
         config = ensemble.config
         each = len(valid.values) * config.outputs * max(1, len(config.quantiles))
-        valid = copy(valid).thinned(_MOST_ANSWERS // each + 1)
+        valid = valid.thinned(_MOST_ANSWERS // each + 1)
     answers, targets, weights = [], [], []
     for output, batch in outputs(_Members(ensemble), valid, batch_size, device):
         weight = torch.ones(batch.y.shape, device=device)

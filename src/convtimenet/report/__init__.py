@@ -130,7 +130,7 @@ def forecast_report(
     path: str | PathLike[str],
     model: ConvTimeNetForecaster,
     table: Table,
-    evaluation: ForecastEvaluation,
+    evaluation: ForecastEvaluation | None,
     *,
     title: str,
     facts: Mapping[str, str],
@@ -147,7 +147,8 @@ def forecast_report(
     model
         Fitted.
     table, evaluation
-        The table given to ``model.evaluate``, and its result.
+        The table given to ``model.evaluate``, and its result; None if nothing was scored, for a
+        page about `future`.
     title
         Heading of the page.
     facts
@@ -169,23 +170,34 @@ def forecast_report(
     Raises
     ------
     DataError
-        If the folder does not exist, or `evaluation` or `future` belongs to another table.
+        If the folder does not exist, or `evaluation` or `future` belongs to another table, or
+        there is neither.
     MissingExtraError
         If matplotlib or plotly is not installed.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     """
     check_is_fitted(model)
+    if evaluation is None and future is None:
+        raise DataError(
+            "there was no test split, so there are no scores to report; give more rows, a "
+            "test_fraction above 0, or a forecast"
+        )
     require_matplotlib()
     plotly_script()
     forecast_from = forecast_from or model.forecasts_from
     with whole_file(path) as file:  # first, so that a wrong folder fails at once
-        model = evaluated(model, table, evaluation)
-        own = forecast_sections(model, table, evaluation)
+        own: tuple[list[Section], list[Section]] = ([], [])
+        if evaluation is None:
+            forecast_from = "trained on all rows; nothing was scored"
+        else:
+            model = evaluated(model, table, evaluation)
+            own = forecast_sections(model, table, evaluation)
         sections, inside = _sections(model, facts, published, own)
         if future is not None:
             sections.insert(0, future_section(table, future, forecast_from))
-        file.write(page(title, sections, inside))
+        plain = isinstance(model.network_, (LinearNetwork, SmoothingNetwork))
+        file.write(page(title, sections, inside, "model" if plain else "network"))
     return Path(path)
 
 
@@ -307,8 +319,8 @@ def _sections(
     own: tuple[list[Section], list[Section]],
 ) -> tuple[list[Section], list[Section]]:
     """All sections in order, and those about the network; `own` are both of the task, scores
-    first."""
-    (scores, *rest), patches = own
+    first if there are any."""
+    found, patches = own
     network, history = model.network_, model.history_
     is_linear = isinstance(network, (ConvTimeNet, LinearNetwork))
     mixed = network.patches if isinstance(network, ConvTimeNet) else None
@@ -318,8 +330,10 @@ def _sections(
         mixing = [mixing_section(network.mixing, model.channels_)]
     loss_name = loss_of(network.config, model.train_config_).name
     kept = history.granted if history.steps else None
+    raw = isinstance(model, ConvTimeNetForecaster) and not model.scale
+    unit = "the data's units" if raw else "training standard deviations"
     inside = [
-        training_section(history, loss_name),
+        training_section(history, loss_name, unit),
         *patches,
         *(linear_section(network, history.granted) if is_linear else ()),
         *(smoothing_section(network) if isinstance(network, SmoothingNetwork) else ()),
@@ -329,7 +343,7 @@ def _sections(
         *(weights_sections(network) if isinstance(network, ConvTimeNet) else ()),
     ]
     facts_section, *comparison = _facts_sections(facts, published)
-    return [scores, *comparison, *rest, facts_section], inside
+    return [*found[:1], *comparison, *found[1:], facts_section], inside
 
 
 def _facts_sections(

@@ -7,6 +7,7 @@ import numpy as np
 from convtimenet.data.table_rows import pad_front, select_channels
 from convtimenet.data.tables import Table
 from convtimenet.data.time.timestamps import to_local
+from convtimenet.data.time.words import step_note
 from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
@@ -19,7 +20,6 @@ from convtimenet.report._html import (
     figure,
     grid,
     number,
-    percent,
     score_table,
     span,
     tile,
@@ -41,6 +41,7 @@ from convtimenet.report._windows import (
     window_answers,
 )
 from convtimenet.training.metrics import ForecastEvaluation
+from convtimenet.wording import share_text
 
 _EACH = 3  # worst and best windows shown
 _LONGEST_TABLE = 20
@@ -101,7 +102,7 @@ def _scores_section(
         if key not in evaluation.in_units:
             continue
         ours, theirs = evaluation.in_units[key], evaluation.naive_in_units[key]
-        shown = percent if key == "wape" else number
+        shown = share_text if key == "wape" else number
         text = f"{what}. Seasonal naive (repeating {naive}) gives {shown(theirs)}"
         if theirs > 0:
             change = 100 * (ours / theirs - 1)
@@ -125,6 +126,15 @@ def _scores_section(
     heading = f"Scores on the rows from {when(table, begin)} to {when(table, end)}"
     body = (warning(worse) if worse else "") + grid(tiles, "tiles")
     return Section("scores", heading, body, "Scores")
+
+
+def _unit(model: ConvTimeNetForecaster, table: Table) -> tuple[float, str]:
+    """The unit in which errors of windows and steps are shown, and what multiplies those of the
+    evaluation: that of the data, unless several channels or series have scales of their own."""
+    scale = model.scaler_.scale
+    if scale.ndim == 2 and len(table.channels) == 1:
+        return float(scale[0, 0]), "the data's units"
+    return 1.0, "training standard deviations" if model.scale else "the data's units"
 
 
 # --- windows -------------------------------------------------------------------------------------
@@ -176,21 +186,25 @@ def _windows_section(
         kind: [_window_card(model, table, evaluation, kind, window) for window in windows]
         for kind, windows in picks.items()
     }
+    factor, unit = _unit(model, table)
+    rmse = factor * np.sqrt(mse)
     times = to_local(table.times[starts + L], table.time_zone)
-    labels = {"ylabel": "MSE of the window", "xlabel": time_label(table)}
+    labels = {"ylabel": f"RMSE in {unit}", "xlabel": time_label(table)}
     joined = not table.long
     overview = figure(
-        plots.error_over_time(times, mse, picks, **labels, joined=joined),
-        f"Error of {evaluation.n_windows} windows by the start of their forecast: {span(mse)}, "
+        plots.error_over_time(times, rmse, picks, **labels, joined=joined),
+        f"Error of {evaluation.n_windows} windows by the start of their forecast: {span(rmse)} in "
+        f"{unit}, "
         f"the worst at {when(table, int(starts[picks['worst'][0]]) + L)}.",
-        "Error of each window at the start of its forecast; the windows shown here are marked.",
+        f"Root mean squared error (RMSE) of each window, in {unit}, at the start of its forecast; "
+        "the windows shown here are marked.",
         "Errors over time",
-        plot=embedded(interactive.error_over_time(times, mse, picks, **labels, joined=joined)),
+        plot=embedded(interactive.error_over_time(times, rmse, picks, **labels, joined=joined)),
     )
     words = (
         "Windows with the largest, the median and the smallest errors, each on the channel with "
     )
-    words += "the largest share of the error, in the data's units; the horizon is shaded. "
+    words += "the largest share of the error, drawn in the data's units; the horizon is shaded. "
     if evaluation.intervals:
         levels = ", ".join(f"{one.level:g}" for one in evaluation.intervals)
         words += f"Coloured bands: {levels} % intervals. "
@@ -221,10 +235,12 @@ def _window_card(
     channel, (one, at) = table.channels[c], series_of(table, now)
     shown = slice(max(0, at - rows_before(L, H)), at + H)
     truth = one.values[shown, c]
-    caption = f"MSE {number(float(evaluation.mse_per_window[window]))}"
+    factor, unit = _unit(model, table)
+    rmse = factor * float(np.sqrt(evaluation.mse_per_window[window]))
+    caption = f"RMSE {number(rmse)} in {unit}"
     if len(table.channels) > 1:
         caption += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
-        caption += "window's error"
+        caption += "window's squared error"
     times = to_local(one.times[shown], table.time_zone)
     drawn = times, truth, answers[:, c], [f"{level:g}" for level in levels]
     labels = {"ylabel": channel, "xlabel": time_label(table)}
@@ -244,14 +260,15 @@ def _window_card(
 def _errors_section(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> Section:
-    steps = evaluation.mse_per_step
-    step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
-    labels = {"ylabel": "mean squared error", "xlabel": f"steps ahead{step}"}
+    factor, unit = _unit(model, table)
+    steps = factor * np.sqrt(evaluation.mse_per_step)
+    over = "windows and channels" if len(table.channels) > 1 else "windows"
+    labels = {"ylabel": f"RMSE in {unit}", "xlabel": f"steps ahead{step_note(table.frequency)}"}
     picture = figure(
         plots.error_by_step(steps, **labels),
-        f"Mean squared error by step ahead: {number(steps[0])} at step 1, {number(steps[-1])} "
-        f"at step {len(steps)}.",
-        "Mean error per step ahead, over all windows and channels.",
+        f"Root mean squared error by step ahead: {number(steps[0])} at step 1, "
+        f"{number(steps[-1])} at step {len(steps)}, in {unit}.",
+        f"Root mean squared error (RMSE) per step ahead over all {over}, in {unit}.",
         "Error by step ahead",
         plot=embedded(interactive.error_by_step(steps, **labels)),
     )
@@ -296,18 +313,19 @@ def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: Forecas
     series, errors = series[scored], evaluation.mse_per_window[scored]
     windows = np.bincount(series, minlength=len(table.lengths))
     sums = np.bincount(series, errors, minlength=len(table.lengths))
-    mse = sums / np.maximum(windows, 1)
-    hardest = np.argsort(-mse, kind="stable")[:_LONGEST_TABLE]
+    factor, unit = _unit(model, table)
+    rmse = factor * np.sqrt(sums / np.maximum(windows, 1))
+    hardest = np.argsort(-rmse, kind="stable")[:_LONGEST_TABLE]
     rows = [
-        [str(table.ids[k]), number(float(mse[k])), f"{windows[k]:,}"]
+        [str(table.ids[k]), number(float(rmse[k])), f"{windows[k]:,}"]
         for k in hardest.tolist()
         if windows[k]
     ]
-    note = "Mean squared error of the series' windows, as in the scores above; largest first."
+    note = f"Root mean squared error (RMSE) of the series' windows, in {unit}; largest first."
     if (windows > 0).sum() > len(rows):
         note += f" The {len(rows)} largest of {(windows > 0).sum():,} series are shown."
     return card(
-        score_table("Error per series", ["series", "MSE", "windows"], rows, numbers=True)
+        score_table("Error per series", ["series", "RMSE", "windows"], rows, numbers=True)
         + f'<p class="soft">{note}</p>',
         "Error by series",
     )
@@ -319,7 +337,6 @@ def _interval_sections(
     """Coverage of the intervals; empty if there are none."""
     if not evaluation.intervals:
         return []
-    step = "" if table.frequency.unit == "step" else f" (1 step = {table.frequency.name})"
     caption = "; ".join(
         f"{one.level:g} % intervals contain {100 * one.coverage:.1f} % of the values, from "
         f"{100 * np.nanmin(one.coverage_per_step):.1f} to "
@@ -327,7 +344,7 @@ def _interval_sections(
         for one in evaluation.intervals
     )
     shares = {one.level: one.coverage_per_step for one in evaluation.intervals}
-    label = f"steps ahead{step}"
+    label = f"steps ahead{step_note(table.frequency)}"
     picture = figure(
         plots.coverage_by_step(shares, xlabel=label),
         f"Coverage of the intervals by step ahead: {caption}.",

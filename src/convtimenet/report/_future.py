@@ -15,6 +15,7 @@ from convtimenet.data.forecast_tables import forecast_names, future_table, write
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.time.timestamps import to_local
+from convtimenet.data.time.words import steps
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.intervals import check_levels
@@ -37,14 +38,15 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.report._windows import name_of, time_label, when
-from convtimenet.report._words import Outlook, compared, outlook, steps
+from convtimenet.report._words import Outlook, compared, outlook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SCORED = "the model scored below, which was not trained on the test split"
 _DRAWN = 4  # static pictures
-_SHOWN = 200  # series or channels to pick from
+PICKED = 200
+"""Most series or channels to pick from."""
 _MOST_ROWS = 1000  # before a forecast
 
 
@@ -93,7 +95,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     answers = future.values.reshape(S, h, C, K)
     found = [
         _forecast(table, future, s, c, answers[s, :, c])
-        for s, c in islice(product(range(S), range(C)), _SHOWN)
+        for s, c in islice(product(range(S), range(C)), PICKED)
     ]
     levels = _levels(future.channels[:K])
     whole = "each series" if table.long else "the table"

@@ -73,7 +73,7 @@ def _picture(drawn: Figure) -> str:
 
 def _words(explanation: Explanation, answer: str, moved: str) -> str:
     return (
-        f"<p>Each span of each channel is hidden from the network in turn "
+        f"<p>Each span of each channel is hidden in turn "
         f"({_HIDDEN[explanation.hidden_by]}), and {answer}. {moved} Importance describes this "
         "model on these series; it is not causal. Importances do not add up: if two parts carry "
         "the same information, hiding one of them changes little. A model that saw no such gaps in "
@@ -103,14 +103,17 @@ def forecast_importance_section(
     importance, spans = explanation.importance[0], explanation.spans
     channel, L = explanation.channels[c], explanation.values.shape[-1]
     top = _most(importance[c], spans - L)
+    patches = not np.isnan(explanation.left[0, c]).all()
     cards = [
         figure(
             _picture(forecast_importance(explanation, 0, c)),
             f"Channel {channel} of {window}: the context, the mean absolute change of the forecast "
-            f"when a span of it is hidden, the change by step ahead, and the patches. {top}",
+            "when a span of it is hidden, and the change by step ahead"
+            f"{', and the patches' * patches}. {top}",
             f"Channel {channel} of {window}, in the data's units. {top} Bars: mean absolute change "
             "of the forecast when the span is hidden. Colours: change by step ahead, red where the "
-            "span raises the forecast, blue where it lowers it. Lines: extent of each patch.",
+            "span raises the forecast, blue where it lowers it."
+            f"{' Lines: extent of each patch.' * patches}",
             "Importance of each span",
         )
     ]

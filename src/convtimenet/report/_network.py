@@ -61,15 +61,16 @@ _LOSSES = {
 }
 
 
-def training_section(history: History, loss_name: str) -> Section:
-    """Epochs, losses and learning rates; `loss_name` is the score that training minimised."""
+def training_section(history: History, loss_name: str, unit: str) -> Section:
+    """Epochs, losses and learning rates; `loss_name` is the score that training minimised, `unit`
+    that of a forecaster's errors."""
     epochs, best = history.epochs, history.best_epoch
     if not history.steps:
         words = (
             f"{escaped(history.stopped).capitalize()} in {history.seconds:.1f} seconds, without "
         )
         if history.stopped == CHOSEN:
-            words += "epochs. Mean absolute error of the training windows"
+            words += f"epochs. Mean absolute error of the training windows, in {unit}"
         else:
             words += f"epochs. {_LOSSES[loss_name].capitalize()} of the training cases, each "
             words += "answered by a solution without it"
@@ -84,7 +85,13 @@ def training_section(history: History, loss_name: str) -> Section:
     words = f"{during}, {count(history.steps, 'step')} on {escaped(history.device)}; end of "
     words += f"training: {escaped(history.stopped)}. "
     if history.refitted:
-        words += f"A new network was then trained on all data for {count(best, 'epoch')} and kept. "
+        second = history.second
+        if second is None:
+            words += "The network was then trained a second time, on all data. "
+        else:
+            how = "Its weights were trained further" if second.goes_on else "New ones were trained"
+            words += f"The weights of epoch {best} were the best. {how}, on all data, for "
+            words += f"{count(second.epochs, 'epoch')}. "
     elif best:
         words += f"The weights of epoch {best} were kept. "
     else:

@@ -53,8 +53,10 @@ def _joined(body: str) -> str:
     return "".join(parts)
 
 
-def page(title: str, sections: Sequence[Section], inside: Sequence[Section] = ()) -> str:
-    """The complete HTML document; the sections `inside` are about the network and closed at
+def page(
+    title: str, sections: Sequence[Section], inside: Sequence[Section] = (), model: str = "network"
+) -> str:
+    """The complete HTML document; the sections `inside` are about the `model` and closed at
     first. A page without interactive plots has no scripts."""
     shown = [(one.anchor, one.link or one.heading) for one in sections]
     body = "".join(
@@ -63,8 +65,8 @@ def page(title: str, sections: Sequence[Section], inside: Sequence[Section] = ()
         for s in sections
     )
     if inside:
-        shown.append(("inside", "Inside the network"))
-        body += '<details><summary><h2 id="inside">Inside the network</h2></summary>'
+        shown.append(("inside", f"Inside the {model}"))
+        body += f'<details><summary><h2 id="inside">Inside the {model}</h2></summary>'
         body += "".join(
             f'<section aria-labelledby="{s.anchor}"><h3 id="{s.anchor}" class="part">'
             f"{escaped(s.heading)}</h3>{s.body}</section>\n"

@@ -16,24 +16,8 @@ from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.time.timestamps import to_local
+from convtimenet.data.time.words import steps
 from convtimenet.report._windows import when
-
-_MINUTE = 60_000_000_000
-_FIXED = {
-    1_000_000_000: "second",
-    _MINUTE: "minute",
-    60 * _MINUTE: "hour",
-    1440 * _MINUTE: "day",
-    7 * 1440 * _MINUTE: "week",
-}
-_CALENDAR = {
-    ("month", 1): "month",
-    ("month", 3): "quarter",
-    ("month", 12): "year",
-    ("business month", 1): "month",
-    ("business", 1): "business day",
-    ("business hour", 1): "business hour",
-}
 
 
 @dataclass(frozen=True)
@@ -49,16 +33,6 @@ class Outlook:
     """1 if the mean rises, -1 if it falls, 0 if it does neither or that is unknown."""
     highest: str
     """Where the forecast is highest; empty for one step or a flat forecast."""
-
-
-def steps(h: int, frequency: Frequency) -> str:
-    """A number of steps with their noun: "12 months", "24 steps of 15min"."""
-    unit, n = frequency.unit, frequency.count
-    noun = _FIXED.get(n) if unit == "ns" else _CALENDAR.get((unit, n))
-    if noun is None:
-        own = "" if unit == "step" else f" of {frequency.name}"
-        return f"{h:,} step{'' if h == 1 else 's'}{own}"
-    return f"{h:,} {noun}{'' if h == 1 else 's'}"
 
 
 def three_digits(value: float) -> str:

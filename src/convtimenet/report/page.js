@@ -168,6 +168,9 @@ function picker(form, box) {
     list.value = i;
     section.querySelector(".outlook span").textContent = one.words;
     const rows = section.querySelector("table.forecast tbody");
+    for (const head of section.querySelectorAll("table.forecast [aria-sort]")) {
+      head.removeAttribute("aria-sort"); // the rows are in the order of time again
+    }
     const shown = known.figure.columns; // which traces the columns of the table are
     const cells = one.rows ?? known.figure.xs[one.stamps].map((stamp, k) =>
       [stamp, ...shown.map((trace) => number(one.y[trace][k]))]);

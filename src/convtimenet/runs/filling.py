@@ -12,6 +12,7 @@ import numpy as np
 from convtimenet.data.files.written import decimals_of, own_decimals, shortened
 from convtimenet.data.forecast_tables import write_csv
 from convtimenet.data.tables import Table
+from convtimenet.data.time.words import step_words
 from convtimenet.estimators.filling.answers import check_season, gaps_of
 from convtimenet.estimators.filling.detect import detect
 from convtimenet.estimators.filling.impute import impute
@@ -177,7 +178,7 @@ def _facts(
     facts = {
         "Data": dataset,
         "Rows": f"{rows}, {len(table.lengths):,} series" if table.long else rows,
-        "Step": table.frequency.name,
+        "Step": step_words(table.frequency),
         "Season": f"{steps:,} steps" if steps > 1 else "none",
         **own,
         "Model": "the network that comes with the package; nothing was trained",

@@ -12,7 +12,7 @@ import numpy as np
 from convtimenet.config import LEAST_PRETRAINED, TrainConfig
 from convtimenet.data.covariates import Encoder, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
-from convtimenet.data.split import Rows, hold_back, typical_size
+from convtimenet.data.split import Rows, hold_back, split_rows, typical_size
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ from convtimenet.runs.result import (
     units,
 )
 from convtimenet.training.metrics import ForecastEvaluation
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +59,10 @@ class ForecastRun:
         Raises
         ------
         DataError
-            If there was no test split.
+            If there was no test split, and there is no forecast to show either.
         """
         from convtimenet.report import forecast_report
 
-        if self.evaluation is None:
-            raise DataError(
-                "there was no test split, so there are no scores to report; give more rows or a "
-                "test_fraction above 0"
-            )
         result = self.result
         return forecast_report(
             path,
@@ -76,7 +71,7 @@ class ForecastRun:
             self.evaluation,
             title=f"{result.dataset}, {result.horizon} steps ahead",
             facts=facts(result),
-            published=comparison(result) if result.published else units(result),
+            published=comparison(result) if self.evaluation and result.published else units(result),
             forecast_from=result.forecast_from,
             future=self.future,
         )
@@ -151,20 +146,21 @@ def _check_calibration(
     levels: tuple[float, ...],
 ) -> None:
     """Check before training that intervals of these levels can be calibrated."""
-    channels = len(table.channels)
-    if model.is_ready_for(table.lengths, channels):
+    channels, h, lengths = len(table.channels), model.h, table.lengths
+    train_end, valid_end = split_rows(split, lengths)
+    if model.is_ready_for(valid_end, channels):
         return
-    L, h, lengths = _context(model, table.lengths, channels), model.h, table.lengths
+    L = _context(model, train_end, valid_end, channels)
     if split is None:
         fraction = (model.training or {}).get(
             "validation_fraction", TrainConfig.validation_fraction
         )
-        split = hold_back(table, fraction, L, h)[0], lengths
-    windows = np.maximum(0, np.subtract(split[1], split[0]) - h + 1)
-    starts = fold_starts(np.broadcast_to(split[1], lengths.shape), L, h)
+        train_end = hold_back(table, fraction, L, h)[0]
+    windows = np.maximum(0, valid_end - train_end - h + 1)
+    starts = fold_starts(valid_end, L, h)
     enough = int(windows.sum())
     if not enough and starts is not None:
-        _check_folds(model, lengths, L, channels)
+        _check_folds(model, valid_end, L, channels)
     if enough < ENOUGH_WINDOWS and starts is not None and not model.decides():
         enough = max(enough, int((starts[-1] - starts[0]).sum()))
     check_reach(levels, enough, len(table.channels), h)
@@ -183,11 +179,13 @@ def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, chan
         )
 
 
-def _context(model: ConvTimeNetForecaster, rows: np.ndarray, channels: int) -> int:
-    """Minimum context length of a model that is trained on `rows` rows of each series."""
-    if model.is_ready_for(rows, channels):
+def _context(
+    model: ConvTimeNetForecaster, train_end: np.ndarray, valid_end: np.ndarray, channels: int
+) -> int:
+    """Minimum context length of a model that is fitted to rows of each series with this split."""
+    if model.is_ready_for(valid_end, channels):
         return LEAST_PRETRAINED
-    usual = model.preset_for(*typical_size(rows), channels).context_length or 0
+    usual = model.preset_for(*typical_size(train_end), channels).context_length or 0
     return model.input_size or max(2 * model.h, usual)
 
 
@@ -257,7 +255,8 @@ def test_split(
     fraction = (model.training or {}).get("validation_fraction", TrainConfig.validation_fraction)
     held = np.maximum(h, np.round(fraction * valid_end).astype(np.int64)) if fraction else 0
     train_end = valid_end - held
-    kept = (test >= h) & (train_end >= _context(model, train_end, len(table.channels)) + h)
+    context = _context(model, train_end, valid_end, len(table.channels))
+    kept = (test >= h) & (train_end >= context + h)
     return kept, (np.where(kept, train_end, T), np.where(kept, valid_end, T))
 
 
@@ -303,7 +302,8 @@ def check_future(model: ConvTimeNetForecaster, table: Table, future: str | Path 
     if future is None:
         raise DataError(
             f"the model reads the covariates {listing(names)} ahead: expected their values for the "
-            f"{model.h} steps after the table's end, found none; give a file with --future"
+            f"{model.h} steps after the table's end, found none; "
+            + advice("give a file with --future", "give a file of them")
         )
     if hasattr(model, "tail_"):
         terms = model.terms

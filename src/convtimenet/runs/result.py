@@ -18,7 +18,7 @@ from convtimenet.estimators.presets import PRETRAINED, TUNED
 from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores
-from convtimenet.wording import networks
+from convtimenet.wording import networks, share_text
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def _how(model: ConvTimeNetEstimator) -> str:
 
 def facts(result: Result) -> dict[str, str]:
     """Facts about the run as label and text, for display."""
-    took = f"{result.train_seconds:.0f} s on {result.device}, "
+    took = f"{result.train_seconds:.0f} s in all on {result.device}, scoring included; "
     if result.history["steps"]:
         n = result.epochs
         last = result.best_epoch == n
@@ -169,7 +169,7 @@ def scores_text(scores: Scores) -> dict[str, str]:
     """Scores in the data's units as text, by display name."""
     shown = {name: f"{scores[name]:.4g}" for name in ("mae", "rmse", "mase") if name in scores}
     if "wape" in scores:
-        shown["wape"] = f"{100 * scores['wape']:.2f} %"
+        shown["wape"] = share_text(scores["wape"])
     return {name.upper(): text for name, text in shown.items()}
 
 

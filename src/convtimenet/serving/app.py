@@ -11,10 +11,11 @@ from fastapi import FastAPI, Response
 from convtimenet.serving import page
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.frame import new_app
+from convtimenet.serving.guard import OPEN
 from convtimenet.serving.metrics import Counting, Metrics
 from convtimenet.serving.models import Labelling, Models
 from convtimenet.serving.protocols import kserve, nixtla, oip, own
-from convtimenet.serving.schemas import with_models
+from convtimenet.serving.schemas import Error, completed, refusals
 from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.warm import warm
 
@@ -52,14 +53,20 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
     for protocol in (own, kserve, oip, nixtla):
         app.include_router(protocol.routes(engine, models))
 
-    @app.get("/metrics", tags=["operation"], response_class=Response)
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        response_class=Response,
+        responses=refusals(Error)
+        | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def figures() -> Response:
         """Figures for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = with_models(FastAPI.openapi(app))
+            app.openapi_schema = completed(FastAPI.openapi(app), settings.token is not None, OPEN)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]

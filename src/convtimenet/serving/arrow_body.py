@@ -1,8 +1,9 @@
 """Arrow streams from strangers: counted by their own headers, of plain types only, then validated.
 
 A stream can claim more than it holds: a column of nulls has any length in no bytes, a compressed
-buffer unpacks to any size, and views repeat one value without end. Headers are therefore read
-before the batches, and such types and buffers are refused.
+buffer unpacks to any size, and views and categories repeat one text without end. Headers are
+therefore read before the batches, compressed buffers are refused, and lengths of texts are added up
+before any of them is read.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
+
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.serving.json_body import check_cells, check_columns
+from convtimenet.serving.refusals import Refused
 
 _DICTIONARY, _BATCH = 2, 3  # Message.header_type in Arrow's Message.fbs
 _LONGEST_TEXT = 1000
+_MOST_TEXT = 2**27
+"""Bytes of all texts of a stream that are stored once and repeated."""
+_VIEW = 16  # bytes; the first four are the length of the text
 _DAMAGED = "the body: expected an Arrow stream, found {}; write it with pyarrow.ipc.new_stream"
 
 
@@ -35,12 +42,20 @@ def read_stream(body: bytes) -> Any:
         from pyarrow import ipc
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", "reading an Arrow stream") from error
+    if body.startswith(b"ARROW1"):
+        raise DataError(
+            "the body: expected an Arrow stream, found an Arrow file (Feather); write it with "
+            "pyarrow.ipc.new_stream, or with write_ipc_stream of polars"
+        )
     try:
         columns = _headers(ipc.MessageReader.open_stream(pa.py_buffer(body)))
         with ipc.open_stream(pa.py_buffer(body)) as reader:
             _check_types(reader.schema)
             table = reader.read_all()
+        table.validate()
+        _check_stored(table)  # first: a full validation reads every text
         table.validate(full=True)
+        table = _plain(table)
     except (pa.ArrowException, OSError, struct.error, IndexError, MemoryError) as error:
         raise DataError(_DAMAGED.format(" ".join(str(error).split())[:200])) from error
     check_cells("the table", table.num_rows * max(1, columns))
@@ -135,11 +150,13 @@ class _Fields:
 
 
 def _check_types(schema: Any) -> None:
-    """Refuse columns other than numbers, texts, times and lists of numbers."""
+    """Refuse columns other than numbers, texts, times, lists of numbers, and those of nulls."""
     from pyarrow import types
 
     for field in schema:
         kind = field.type
+        if types.is_null(kind) or types.is_decimal(kind):
+            continue
         if types.is_dictionary(kind):
             kind = kind.value_type if types.is_integer(kind.index_type) else kind
         elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
@@ -150,6 +167,7 @@ def _check_types(schema: Any) -> None:
             _numeric(kind)
             or types.is_string(kind)
             or types.is_large_string(kind)
+            or types.is_string_view(kind)
             or types.is_date(kind)
             or types.is_timestamp(kind)
         ):
@@ -169,21 +187,88 @@ def _other(field: Any) -> DataError:
     )
 
 
+def _check_stored(table: Any) -> None:
+    """Refuse views whose texts are too long together, and dictionaries that too many batches use.
+
+    The table is not validated yet: a view may claim any length.
+    """
+    from pyarrow import types
+
+    total = 0
+    for at, field in enumerate(table.schema):
+        of = field.type.value_type if types.is_dictionary(field.type) else field.type
+        for chunk in table.column(at).chunks:
+            texts = chunk.dictionary if types.is_dictionary(field.type) else chunk
+            if types.is_string_view(of):
+                total += _viewed(texts)
+            elif types.is_dictionary(field.type):
+                total += texts.get_total_buffer_size()
+            _check_text(total)
+
+
+def _viewed(texts: Any) -> int:
+    """The bytes that the views of an array claim."""
+    views, end = texts.buffers()[1], texts.offset + len(texts)
+    if end == 0:
+        return 0
+    if views is None or views.size < end * _VIEW:
+        raise IndexError("views are outside of their buffer")
+    lengths = np.frombuffer(views, "<i4", count=end * _VIEW // 4)[:: _VIEW // 4]
+    return int(lengths[texts.offset :].clip(min=0).sum(dtype=np.int64))
+
+
+def _check_text(total: int) -> None:
+    if total > _MOST_TEXT:
+        raise Refused(
+            413,
+            f"the table: expected at most {_MOST_TEXT} bytes of texts in views and categories, "
+            f"found {total}; send it in parts, or with shorter texts",
+        )
+
+
+def _plain(table: Any) -> Any:
+    """A table without views, decimals and columns of nulls: texts and floats instead."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    for at, field in enumerate(table.schema):
+        kind, column = field.type, table.column(at)
+        if types.is_string_view(kind):
+            column = column.cast(pa.string())
+        elif types.is_null(kind) or types.is_decimal(kind):
+            column = column.cast(pa.float64())
+        elif types.is_dictionary(kind) and types.is_string_view(kind.value_type):
+            chunks = [
+                pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(pa.string()))
+                for one in column.chunks
+            ]
+            column = pa.chunked_array(chunks, pa.dictionary(kind.index_type, pa.string()))
+        else:
+            continue
+        table = table.set_column(at, field.name, column)
+    return table
+
+
 def _check_lengths(table: Any) -> None:
-    """Refuse categories with long texts, and lists with too many values."""
+    """Refuse categories with long texts, or too much text in all rows, and lists with too many
+    values."""
     from pyarrow import compute, types
 
     calls: Any = compute
+    total = 0
     for at, field in enumerate(table.schema):
         column = table.column(at)
         if types.is_dictionary(field.type):
             for chunk in column.chunks:
-                longest = calls.max(calls.binary_length(chunk.dictionary.cast("string"))).as_py()
+                lengths = calls.binary_length(chunk.dictionary.cast("string"))
+                longest = calls.max(lengths).as_py()
                 if (longest or 0) > _LONGEST_TEXT:
                     raise DataError(
                         f"the body: expected texts of at most {_LONGEST_TEXT} bytes in "
                         f"{field.name[:40]!r}, found one of {longest}; shorten it"
                     )
+                total += calls.sum(lengths.take(chunk.indices)).as_py() or 0
+                _check_text(total)
         elif types.is_nested(field.type):
             total = calls.sum(calls.list_value_length(column)).as_py() or 0
             check_cells(f"the column {field.name[:40]!r}", total)

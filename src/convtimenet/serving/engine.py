@@ -17,6 +17,7 @@ from convtimenet.serving.metrics import Metrics
 from convtimenet.serving.models import Served
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import ServeSettings
+from convtimenet.wording import written_for
 
 _TOGETHER = 64  # most requests that are computed in one batch
 
@@ -131,18 +132,22 @@ class Engine:
                 self.metrics.waiting.set(len(self.waiting))
 
     def _work(self) -> None:
-        while jobs := self._take():
-            groups: dict[Any, list[_Job]] = {}
-            for job in jobs:
-                if job.read():
-                    key = job.served.name, job.served.kind(job.asked)
-                    groups.setdefault(key, []).append(job)
-            for group in groups.values():
-                try:
-                    self._answer(group)
-                except Exception as error:  # noqa: BLE001 - the thread must outlive any request
-                    for job in group:
-                        job.fail(error)
+        with written_for("client"):
+            while jobs := self._take():
+                self._compute(jobs)
+
+    def _compute(self, jobs: Sequence[_Job]) -> None:
+        groups: dict[Any, list[_Job]] = {}
+        for job in jobs:
+            if job.read():
+                key = job.served.name, job.served.kind(job.asked)
+                groups.setdefault(key, []).append(job)
+        for group in groups.values():
+            try:
+                self._answer(group)
+            except Exception as error:  # noqa: BLE001 - the thread must outlive any request
+                for job in group:
+                    job.fail(error)
 
     def _take(self) -> list[_Job]:
         """The requests that wait, at least one; none once the engine is closed."""

@@ -166,7 +166,7 @@ class Guard:
         return Refused(
             413,
             f"expected a body of at most {self.settings.most_bytes} bytes, found {found}; send it "
-            "in parts, or start the server with a larger --max_mb",
+            "in parts, or ask whoever runs the server for a larger limit",
             {"connection": "close"},
         )
 

@@ -35,10 +35,12 @@ def parsed(body: bytes) -> Any:
     Raises
     ------
     DataError
-        If it is not JSON; NaN and Infinity are not. If an object has a key twice.
+        If it is not JSON in UTF-8, with a BOM or without; NaN and Infinity are not. If an object
+        has a key twice.
     """
     try:
-        value = json.loads(body.decode(), parse_constant=_no_number, object_pairs_hook=unlike_keys)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=unlike_keys)
         if b"\\ud" in body.lower():  # half of a surrogate pair is no text that can be written
             json.dumps(value, ensure_ascii=False).encode()
         return value

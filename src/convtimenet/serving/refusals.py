@@ -9,8 +9,17 @@ from typing import Any
 
 from convtimenet.errors import ConvTimeNetError, MissingExtraError, OutOfMemoryError
 
-OIP = re.compile(r"/v2(/|/health/.*|/models/.*)?")
-"""Paths of the Open Inference Protocol, whose errors are one text."""
+NIXTLA = (
+    "forecast",
+    "cross_validation",
+    "anomaly_detection",
+    "online_anomaly_detection",
+    "finetune",
+    "finetuned_models",
+)
+"""What the client of Nixtla's API asks for below ``/v2``."""
+OIP = re.compile(rf"/v2(?!/({'|'.join(NIXTLA)})(/|$))(/.*)?", re.DOTALL)
+"""All other paths below it are of the Open Inference Protocol, whose errors are one text."""
 
 
 class Refused(Exception):

@@ -48,12 +48,16 @@ def _chosen(description: dict[str, Any]) -> str:
 
 def _again(description: dict[str, Any]) -> str:
     """How the model was fitted for a second time, after it had been scored."""
+    second = description["history"].get("second")
     if not description["history"]["steps"]:
         how = "The model was then fitted again on all data"
     elif description["train"]["refit"] == "continue":
         how = "The network was then trained further on all data"
     else:
-        how = "The network was then trained again on all data for as many epochs"
+        how = "The network was then trained again, from new weights, on all data"
+    if second is not None and second["steps"]:
+        n = second["epochs"]
+        how += f" for {n} epoch{'s' if n > 1 else ''}"
     return f"{how}; the scores are those before."
 
 

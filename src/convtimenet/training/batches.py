@@ -66,7 +66,7 @@ def check_alike(
 
     Raises
     ------
-    ConfigError
+    ProcessError
         If they differ.
     """
     if processes.count() == 1:
@@ -84,7 +84,7 @@ def check_same_table(table: Table) -> None:
 
     Raises
     ------
-    ConfigError
+    ProcessError
         If they differ.
     """
     if processes.count() == 1:

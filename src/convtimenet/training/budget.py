@@ -17,6 +17,7 @@ from convtimenet.network.other import OtherNetwork
 from convtimenet.training.history import History
 from convtimenet.training.objectives import OBJECTIVES
 from convtimenet.training.progress import memory_note
+from convtimenet.wording import advice
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def fit_memory(
     rows = each * -(-min(config.batch_size, len(examples)) // processes.count())
     if rows * model.config.n_patches < 2 and model.config.norm == "batch":
         raise DataError(
-            "a training batch holds one patch of one series, and BatchNorm needs two; use more "
-            "data, a larger batch_size, smaller patches, or norm='layer'"
+            "a training batch holds one patch of one series, and BatchNorm needs two; use more data"
+            + advice(", a larger batch_size, smaller patches, or norm='layer'", "")
         )
     native = any(block.native and usable(x) for block in model.blocks if isinstance(block, Block))
     sharing = 1 if device.type == "cuda" else processes.on_this_machine()

@@ -26,6 +26,17 @@ class Epoch:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Second:
+    """What the second training did, on all data."""
+
+    goes_on: bool
+    """Whether it trained the weights of the first one further, or new ones."""
+    epochs: int
+    steps: int
+    seconds: float
+
+
 @dataclass
 class History:
     """All epochs, the selected one, and why training ended."""
@@ -49,7 +60,11 @@ class History:
     parts: int = 1
     """Parts each batch was split into because memory ran out."""
     refitted: bool = False
-    """Whether the weights come from a second training on all data for `best_epoch` epochs."""
+    """Whether the weights come from a second training, on all data; the other facts are those of
+    the first one."""
+    second: Second | None = None
+    """What that did, for the first network of several; None without one, and in models of versions
+    up to 0.1."""
     granted: float = 1.0
     """How much of the trained part of the answers counts: of a forecast, what the validation split
     left beside the linear stream; of classes and numbers, its share beside random patches."""
@@ -94,7 +109,9 @@ class History:
             valid = {name: _number(score) for name, score in epoch["valid"].items()}
             loss = _number(epoch["train_loss"])
             epochs.append(Epoch(**{**epoch, "valid": valid, "train_loss": loss}))
-        return cls(**{**values, "epochs": epochs})
+        second = values.get("second")
+        second = None if second is None else Second(**second)
+        return cls(**{**values, "epochs": epochs, "second": second})
 
 
 def _number(value: float | None) -> float:

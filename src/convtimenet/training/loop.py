@@ -95,8 +95,8 @@ def train(
         If no epoch gave finite weights and scores.
     CheckpointError
         If the checkpoints belong to another run, are damaged, or are in use by another process.
-    ConfigError
-        If processes that train together have other data or settings.
+    ProcessError
+        If processes that train together have other data or settings, or one is gone.
     OutOfMemoryError
         If there is not enough memory for the smallest part of a batch.
     """

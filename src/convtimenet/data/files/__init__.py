@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from convtimenet.data.files.raw import COMPRESSED, check_text, read_bytes
 from convtimenet.errors import DataError
+from convtimenet.files.found import ARROW, PARQUET, address_path, is_address, is_held, is_seen
 
 if TYPE_CHECKING:
     from convtimenet.data.columns import Grid
@@ -23,11 +24,10 @@ Kind = Literal["delimited", "workbook", "columnar", "json", "monash"]
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), "delimited"),
     ".xlsx": "workbook",
-    **dict.fromkeys((".parquet", ".feather", ".arrow", ".ipc"), "columnar"),
+    **dict.fromkeys((*PARQUET, *ARROW), "columnar"),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
     ".tsf": "monash",
 }
-_ADDRESS = re.compile(r"\w{2,}:/")  # Windows drives have a single letter
 _PATTERN = re.compile(r"[*?\[]")
 _TEXT: tuple[Kind, ...] = ("delimited", "json", "monash")
 
@@ -65,7 +65,7 @@ def check_local(path: str | os.PathLike[str]) -> None:
     DataError
         If it is a URL or "-" for standard input.
     """
-    if _ADDRESS.match(str(path)):
+    if is_address(path):
         raise DataError(
             f"{path}: expected a path, found a URL; download the file and give its path"
         )
@@ -75,8 +75,8 @@ def check_local(path: str | os.PathLike[str]) -> None:
 
 def is_several(path: str | os.PathLike[str]) -> bool:
     """Whether this is a folder, a glob pattern or a URL, which may stand for several files."""
-    text, local = os.fspath(path), Path(path).expanduser()
-    return bool(_ADDRESS.match(text)) or local.is_dir() or _is_pattern(local)
+    local = Path(path).expanduser()
+    return is_address(path) or local.is_dir() or _is_pattern(local)
 
 
 def _is_pattern(path: Path) -> bool:
@@ -86,16 +86,18 @@ def _is_pattern(path: Path) -> bool:
 def is_columnar(path: str | os.PathLike[str]) -> bool:
     """Whether this is a file with typed columns that pyarrow reads, or a folder, a glob pattern or
     a URL of such files."""
-    if _ADDRESS.match(os.fspath(path)) or _is_pattern(Path(path).expanduser()):
-        name = os.path.basename(os.fspath(path))
+    if is_address(path) or _is_pattern(Path(path).expanduser()):
+        name = os.path.basename(address_path(os.fspath(path)))
         return _kind(name) in (None, "columnar") and not name.lower().endswith((".zip", ".html"))
     path = Path(path).expanduser()
     if path.is_dir():
         found = False
-        for one in path.rglob("[!._]*"):
-            if one.is_file() and one.suffix.lower() != ".parquet":
-                return False
-            found = found or one.is_file()
+        for one in path.rglob("*"):
+            below = str(one.relative_to(path))
+            if is_seen(below) and one.is_file():
+                found = is_held(below)
+                if not found:
+                    return False
         return found
     return _kind(path.name) == "columnar"
 

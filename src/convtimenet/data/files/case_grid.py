@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 from convtimenet.data.files.case_file import number_in
 from convtimenet.data.files.dialect import find_delimiter, is_remark, said_delimiter
 from convtimenet.data.files.raw import lines_of
-from convtimenet.data.text.numbers import decimal_of, may_be_thousands, number_of, two_readings
+from convtimenet.data.text.numbers import decimal_of, number_of, two_readings, unsigned
+from convtimenet.data.text.points import points_in
 from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
+from convtimenet.wording import advice
 
 __all__ = ["IDS", "LABELS", "CaseGrid", "read_grid"]
 
@@ -40,8 +43,8 @@ class CaseGrid:
     decimal: str
     path: Path
     notices: tuple[str, ...] = ()
-    separated: bool = False
-    """Whether its cells are separated by something other than commas."""
+    delimiter: str = ","
+    """What separates its cells."""
     option: bool = True
     """Whether the caller can say which column is the label."""
     guess: bool = True
@@ -52,6 +55,19 @@ class CaseGrid:
 
     def numeric(self, at: int) -> bool:
         return all(_is_number(row[at], self.decimal) for row in self.rows)
+
+    def text(self, at: int) -> bool:
+        """Whether no cell of a column is a number."""
+        return not any(_is_number(row[at], self.decimal) for row in self.rows)
+
+    def whole(self, at: int) -> bool:
+        """Whether every cell of a column is a whole number."""
+        return all(re.fullmatch(r"\s*[+-]?\d+\s*", row[at]) for row in self.rows)
+
+    def labels_may_be(self, at: int) -> bool:
+        """Whether the text of a column may be labels; where none are needed, numbers among the text
+        say that it is wrong cells."""
+        return not self.numeric(at) if self.option else self.text(at)
 
     def numbers(self, row: int, columns: Sequence[int]) -> np.ndarray:
         """The cells of a row as float64."""
@@ -69,23 +85,34 @@ class CaseGrid:
                 column = at + 1 if self.names is None else repr(self.names[at])
                 raise DataError(
                     f"{self.path}, {self.places[row]}, column {column}: expected a number, found "
-                    f"{cells[k][:40]!r}; correct it, or leave the column out; if the column is "
-                    "the label, name it 'label' in a header line"
+                    f"{cells[k][:40]!r}; correct it, or "
+                    + advice(
+                        "leave the column out; if the column is the label, name it 'label' in a "
+                        "header line",
+                        "leave it empty if the value is missing",
+                        "leave the column out; if it is the label, choose it as such or name it "
+                        "'label' in a header line",
+                    )
                 ) from None
         return found
 
-    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+    def points(self, columns: Sequence[int]) -> list[str]:
         """Reject cells of columns whose points may separate thousands, as columns of a table do; a
-        notice where little speaks for that. `values` are the cells as numbers."""
+        notice where little speaks for that. Short rows lack the last of the columns."""
         if self.decimal != ".":
             return []
-        cells = [row[at] for row in self.rows for at in columns]
-        text = may_be_thousands(values, cells, self.separated)
-        if text is None or decimal_of(self.rows) is not None:
+        cells = (row[at] for row in self.rows for at in columns if at < len(row))
+        found = points_in(cells, self.delimiter)
+        if found is None or decimal_of(self.rows) is not None:
             return []
-        at = next(i for i, cell in enumerate(cells) if cell.strip() == text) // len(columns)
-        if may_be_thousands(values, cells) is not None:
-            raise two_readings(self.path.name, self.places[at], text, option=False)
+        text = found.text
+        if found.refused:
+            row = next(
+                i
+                for i, cells in enumerate(self.rows)
+                if any(unsigned(cells[at].strip()) == text for at in columns if at < len(cells))
+            )
+            raise two_readings(self.path.name, self.places[row], text, option=False)
         return [
             f"numbers like {text} are read with a decimal point; write {text.replace('.', '')} "
             "if the point separates thousands"
@@ -110,11 +137,18 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
     if said:
         lines, numbers = lines[1:], numbers[1:]
     if not lines:
-        raise DataError(f"{path}: expected labelled cases, found an empty file; check the path")
+        raise DataError(
+            f"{path}: expected labelled cases, found an empty file; "
+            + advice("check the path", "send some", "give another one")
+        )
     if lines[0].lstrip().startswith("@"):
         raise DataError(
-            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); give "
-            "the file the extension .ts or .arff"
+            f"{path}: found the header of a .ts or .arff file ({lines[0].strip()[:40]!r}); "
+            + advice(
+                "give the file the extension .ts or .arff",
+                "send the cases as CSV or JSON",
+                "give the file the extension .ts or .arff",
+            )
         )
     delimiter = said or find_delimiter(lines)
     if not any(delimiter in line for line in lines):
@@ -133,7 +167,7 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
             names = tuple(name for i, name in enumerate(names) if i not in nothing)
             rows = [[cell for i, cell in enumerate(row) if i not in nothing] for row in rows]
     told = notices + told
-    return CaseGrid(names, rows, places, decimal, path, told, delimiter != ",", option)
+    return CaseGrid(names, rows, places, decimal, path, told, delimiter, option)
 
 
 def _decimal(rows: list[list[str]], places: list[str], path: Path) -> str:

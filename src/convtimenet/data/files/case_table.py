@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from convtimenet.data.files.raw import decoded, unpacked_name
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
-from convtimenet.wording import unknown_column
+from convtimenet.wording import advice, unknown_column
 
-__all__ = ["cases_of", "read_case_table"]
+__all__ = ["cases_of", "check_numbered", "read_case_table"]
 
 _TIMES = frozenset(
     {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
@@ -27,7 +28,7 @@ _CHANNELS = frozenset({"dim", "dimid", "dimension", "channel", "channelid"})
 _NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]*(?P<number>\d+)")
 _NUMBER_FIRST = re.compile(r"(?P<number>\d+)[ _.-]+(?P<stem>.*\D)")
 _WITHOUT_NAMES = "name the label column 'label' in a header line"
-_REMEDY = "pass its name as label_col (--label_col), or name it 'label' in the header line"
+_WITH_HEADER = "write a header line such as t0,t1,t2,... above the cases, a name for each column"
 
 
 def read_case_table(path: Path, label: str | None = None, raw: bytes | None = None) -> CaseFile:
@@ -59,8 +60,10 @@ def cases_of(grid: CaseGrid, label: str | None = None) -> CaseFile:
 def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
     path = grid.path
     if label is not None and label not in (grid.names or ()):
-        found = unknown_column(label, grid.names) if grid.names else "there is no header line"
-        raise DataError(f"{path}: label_col (--label_col): {found}")
+        found = advice("label_col (--label_col): ", "") + "there is no header line"
+        if grid.names:
+            found = unknown_column(label, grid.names, "label_col (--label_col)")
+        raise DataError(f"{path}: {found}")
     if grid.names is None:
         return _headless(grid)
     keys = [key_of(name) for name in grid.names]
@@ -75,14 +78,22 @@ def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
         names = " and ".join(repr(grid.names[i]) for i in strong)
         raise DataError(
             f"{path}: the columns {names} could both be the label; leave one of them out"
-            + (", or pass label_col (--label_col)" if grid.option else "")
+            + (
+                advice(", or pass label_col (--label_col)", "", ", or choose the column of labels")
+                if grid.option
+                else ""
+            )
         )
     below = [i for i, key in enumerate(keys) if key in _CHANNELS]
     if below and len(set(grid.column(below[0]))) < len(grid.places):
         raise DataError(
             f"{path}: column {grid.names[below[0]]!r} has a row for each channel; write one column "
-            "per channel instead, in pandas with table.pivot(index=[case, time], columns="
-            f"{grid.names[below[0]]!r}, values=...)"
+            "per channel instead"
+            + advice(
+                ", in pandas with table.pivot(index=[case, time], columns="
+                f"{grid.names[below[0]]!r}, values=...)",
+                "",
+            )
         )
     repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.places)]
     if repeated and not (not times and _one_a_row(grid, repeated[0], ids, strong)):
@@ -92,7 +103,8 @@ def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
         raise DataError(
             f"{path}: found a time column {grid.names[times[0]]!r} but no column with case ids; "
             "for labelled cases name one 'case_id', or write one case per row; to forecast such a "
-            "table use convtimenet forecast"
+            "table "
+            + advice("use convtimenet forecast", "POST it to /forecast", "choose 'rows over time'")
         )
     return _wide(grid, ids, strong)
 
@@ -112,7 +124,12 @@ def _headless(grid: CaseGrid) -> CaseFile:
     ucr = not unpacked_name(grid.path.name).endswith(".csv")
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
-        notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")
+        notices.append(
+            f"found no label column; if there is one, {_WITHOUT_NAMES}"
+            if grid.option
+            else f"found no header line, so every column is a step; {_WITH_HEADER}"
+        )
+        notices += grid.points(range(max(map(len, grid.rows))))
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
             labels=None,
@@ -125,15 +142,25 @@ def _headless(grid: CaseGrid) -> CaseFile:
     for i, row in enumerate(grid.rows):
         columns = range(1, len(row)) if at == 0 else range(len(row) - 1)
         series.append(grid.numbers(i, columns)[None])
+    notices += grid.points(range(1, max(map(len, grid.rows))) if at == 0 else range(shortest - 1))
     return CaseFile(series=series, labels=labels, notices=tuple(notices))
 
 
 def _label_without_name(grid: CaseGrid) -> int | None:
     """The label column, first (0) or last (-1): the only text column of the two, else the only
-    integer column; None if neither qualifies."""
+    integer column; None if neither qualifies. Where no labels are needed, it must be text in every
+    row: else it may be a step, which every case would lack."""
+    if not grid.option:
+        text, whole = ([at for at in (0, -1) if test(at)] for test in (grid.text, grid.whole))
+        if len(text) != 1 and (text or whole):
+            raise DataError(
+                f"{grid.path}: found no header line, and the first or the last column may be a "
+                f"label or a step; {_WITH_HEADER}"
+            )
+        return text[0] if text else None
     for test in (
         lambda at: not grid.numeric(at),
-        lambda at: all(re.fullmatch(r"\s*[+-]?\d+\s*", cell) for cell in grid.column(at)),
+        grid.whole,
     ):
         found = [at for at in (0, -1) if test(at)]
         if len(found) == 1:
@@ -167,8 +194,11 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
     rest = [i for i in range(len(names)) if i not in ids]
     label = strong[0] if strong else None
     if label is None:
-        text = [i for i in rest if grid.guess and not grid.numeric(i)]
-        odd = [i for i in rest if grid.guess and _NUMBERED.fullmatch(names[i]) is None]
+        steps = {rest[i] for i in _steps_among([names[i] for i in rest])}
+        text = [i for i in rest if grid.guess and i not in steps and grid.labels_may_be(i)]
+        odd = [
+            i for i in rest if grid.guess and grid.option and _NUMBERED.fullmatch(names[i]) is None
+        ]
         odd = odd if len(odd) < len(rest) else []
         found = text or odd
         if len(found) > 1:
@@ -180,7 +210,7 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
             label = found[0]
             notices.append(f"the column {names[label]!r} is used as the label")
         elif grid.option:
-            notices.append(f"found no label column; if there is one, {_REMEDY}")
+            notices.append(f"found no label column; if there is one, {_name_it()}")
     values = [i for i in rest if i != label]
     channels, stems = _channels(names, values, grid.path)
     called = None
@@ -198,8 +228,8 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
         np.stack([grid.numbers(i, columns) for columns in channels])
         for i in range(len(grid.places))
     ]
-    for c, columns in enumerate(channels):
-        notices += grid.points(np.concatenate([one[c] for one in series]), columns)
+    for columns in channels:
+        notices += grid.points(columns)
     return CaseFile(series, labels, channels=stems, notices=tuple(notices), ids=called)
 
 
@@ -207,7 +237,49 @@ def _which(grid: CaseGrid) -> str:
     """What to do if several columns may be the label."""
     if not grid.option:
         return "leave out what is no value"
-    return "pass the right one as label_col (--label_col), and leave the others out"
+    return advice(
+        "pass the right one as label_col (--label_col), and leave the others out",
+        "leave out what is no value",
+        "choose the right one as the column of labels, and leave the others out",
+    )
+
+
+def _name_it() -> str:
+    """How to say which column is the label."""
+    named = "name it 'label' in the header line"
+    return advice(f"pass its name as label_col (--label_col), or {named}", named)
+
+
+def check_numbered(names: Sequence[str], place: str) -> None:
+    """Reject columns that are not numbered among others that are.
+
+    Raises
+    ------
+    DataError
+        If so: they may be labels, or facts about the cases.
+    """
+    steps = _steps_among(names)
+    others = [name for name, part in zip(names, _parts(names), strict=True) if part is None]
+    if others and steps:
+        known = "leave them out, name the column of case numbers 'case_id', or number them too"
+        raise DataError(
+            f"{place}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
+            f"{names[min(steps)]!r}, so they may not be time steps; "
+            + advice(known, f"{known}; if the first line is a case, {_WITH_HEADER}", known)
+        )
+
+
+def _parts(names: Sequence[str]) -> list[re.Match[str] | None]:
+    """The stem and the number of names such as x_1, or of those such as 1_x if there are none."""
+    parts = [_NUMBERED.fullmatch(name) for name in names]
+    return parts if any(parts) else [_NUMBER_FIRST.fullmatch(name) for name in names]
+
+
+def _steps_among(names: Sequence[str]) -> set[int]:
+    """Which names have several numbers of one stem: those of steps, whatever their cells are."""
+    parts = _parts(names)
+    stems = Counter(stem for stem, _ in {(p["stem"], int(p["number"])) for p in parts if p})
+    return {i for i, part in enumerate(parts) if part and stems[part["stem"]] > 1}
 
 
 def _channels(
@@ -217,22 +289,14 @@ def _channels(
     all columns."""
     if not values:
         raise DataError(f"{path}: expected numeric columns besides the label, found none; add one")
-    parts = [_NUMBERED.fullmatch(names[i]) for i in values]
-    if not any(parts):
-        parts = [_NUMBER_FIRST.fullmatch(names[i]) for i in values]
+    called = [names[i] for i in values]
+    check_numbered(called, str(path))
+    parts = _parts(called)
     columns: dict[str, dict[int, int]] = {}
     for i, part in zip(values, parts, strict=True):
         if part is not None:
             columns.setdefault(part["stem"], {})[int(part["number"])] = i
     counted = {stem: one for stem, one in columns.items() if len(one) > 1}
-    others = [names[i] for i, part in zip(values, parts, strict=True) if part is None]
-    if others and counted:
-        steps_of = next(iter(counted.values()))
-        raise DataError(
-            f"{path}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
-            f"{names[min(steps_of.values())]!r}, so they may not be time steps; leave them out, "
-            "name the column of case numbers 'case_id', or number them too"
-        )
     steps = {tuple(sorted(one)) for one in columns.values()}
     if len(counted) > 1 and len(steps) > 1:
         raise DataError(
@@ -277,8 +341,8 @@ def _long(
     series = [
         np.stack([grid.numbers(i, values) for i in rows.tolist()], axis=1) for rows in members
     ]
-    for c, at in enumerate(values):
-        notices += grid.points(np.concatenate([one[c] for one in series]), [at])
+    for at in values:
+        notices += grid.points([at])
     if time:
         texts = [cell.strip() for cell in grid.column(time[0])]
         stamps = [[[texts[i] for i in rows]] * len(values) for rows in members]
@@ -330,7 +394,7 @@ def _label_of_cases(
         )
     if not found:
         if grid.option:
-            notices.append(f"found no label column; if there is one, {_REMEDY}")
+            notices.append(f"found no label column; if there is one, {_name_it()}")
         return None
     notices.append(f"the column {grid.names[found[0]]!r} is used as the label")
     return found[0]

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from convtimenet.errors import DataError, MissingExtraError
+from convtimenet.files.found import ARROW, PARQUET, is_address, is_seen
 
 __all__ = ["open_dataset", "read_arrow_table", "record_batches"]
 
 _BATCH = 2**16  # rows
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def read_arrow_table(path: str | Path, several: bool) -> Any:
@@ -36,7 +39,7 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
         dataset = open_dataset(path)
         with _readable(path, _kind(dataset)):
             return dataset.to_table()
-    kind = "Parquet" if Path(path).suffix.lower() == ".parquet" else "Arrow"
+    kind = _kind_of(path)
     pa = _pyarrow(kind)
     from pyarrow import feather, ipc, parquet
 
@@ -52,7 +55,7 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
 
 def open_dataset(path: str | Path) -> Any:
     """A file, the files of a folder, of a glob pattern or of a URL, in the order of their names, as
-    a `pyarrow.dataset.Dataset`. Folders named key=value are columns.
+    a `pyarrow.dataset.Dataset`. Folders named key=value are columns, unless the files have them.
 
     Raises
     ------
@@ -65,27 +68,21 @@ def open_dataset(path: str | Path) -> Any:
     pa = _pyarrow("Parquet")
     from pyarrow import dataset
 
-    filesystem, base, files = _remote(text) if "://" in text else _local(text)
-    kind = "Parquet" if Path(files[0]).suffix.lower() == ".parquet" else "Arrow"
+    filesystem, base, files = _remote(text) if is_address(text) else _local(text)
+    kind = _kind_of(files[0])
 
-    def made(keys: Any) -> Any:
-        hive = dataset.HivePartitioning.discover(infer_dictionary=True, schema=keys)
-        return dataset.dataset(
-            files,
-            filesystem=filesystem,
-            format={"Parquet": "parquet", "Arrow": "ipc"}[kind],
-            partitioning=hive if base is not None else None,
-            partition_base_dir=base,
-        )
-
+    how = {"filesystem": filesystem, "format": {"Parquet": "parquet", "Arrow": "ipc"}[kind]}
     with _readable(path, kind):
-        found = made(None)
-        codes = set() if base is None else _codes(files, base)
-        if codes:
-            inside = {*next(found.get_fragments()).physical_schema.names}
-            text = pa.dictionary(pa.int32(), pa.string())
-            keys = [one for one in found.schema if one.name not in inside or one.name in codes]
-            found = made(pa.schema([o.with_type(text) if o.name in codes else o for o in keys]))
+        own = {*dataset.dataset(files[:1], **how).schema.names}
+        values = {} if base is None else _folder_values(files, base)
+        texts = {name: pa.array(of) for name, of in values.items() if not _whole(of)}
+        keys = [
+            (name, pa.dictionary(pa.int32(), pa.string()) if name in texts else pa.int32())
+            for name in values
+            if name not in own
+        ]
+        hive = dataset.HivePartitioning(pa.schema(keys), dictionaries=texts)
+        found = dataset.dataset(files, **how, partitioning=hive, partition_base_dir=base)
         fragments = list(found.get_fragments())
         schema = _agreed([one.physical_schema for one in fragments], files)
         parted = [one for one in found.schema if one.name not in schema.names]
@@ -132,6 +129,10 @@ def _readable(path: str | Path, kind: str) -> Iterator[None]:
         ) from error
 
 
+def _kind_of(path: str | Path) -> str:
+    return "Parquet" if Path(path).suffix.lower() in PARQUET else "Arrow"
+
+
 def _kind(dataset: Any) -> str:
     return "Parquet" if dataset.format.default_extname == "parquet" else "Arrow"
 
@@ -152,12 +153,13 @@ def _local(text: str) -> tuple[Any, str | None, list[str]]:
     path = Path(text).expanduser()
     if path.is_file():
         return LocalFileSystem(), None, [str(path)]
-    if path.is_dir():
-        found, base = [str(one) for one in path.rglob("*") if one.is_file()], str(path)
-    else:
+    named, folders, base = [], [str(path)], str(path)
+    if not path.is_dir():
         found, base = glob.glob(str(path), recursive=True), _fixed(str(path))
-        found = [one for one in found if os.path.isfile(one)]
-    return LocalFileSystem(), base, _tables(text, found, base)
+        named = [one for one in found if os.path.isfile(one)]
+        folders = [one for one in found if os.path.isdir(one)]
+    found = [str(one) for of in folders for one in Path(of).rglob("*") if one.is_file()]
+    return LocalFileSystem(), base, _tables(text, {*named, *found}, base)
 
 
 def _remote(text: str) -> tuple[Any, str | None, list[str]]:
@@ -170,15 +172,17 @@ def _remote(text: str) -> tuple[Any, str | None, list[str]]:
     except (ImportError, ValueError) as error:
         raise DataError(f"{text}: {error}; install that package, or give a local path") from error
     try:
+        named, folders, base = [], [path], path
         if filesystem.isfile(path):
-            base, found = None, [path]
-        elif filesystem.isdir(path):
-            base, found = path, filesystem.find(path)
-        else:
-            base, found = _fixed(path), [p for p in filesystem.glob(path) if filesystem.isfile(p)]
+            named, folders, base = [path], [], None
+        elif not filesystem.isdir(path):
+            found, base = filesystem.glob(path), _fixed(path)
+            named = [one for one in found if filesystem.isfile(one)]
+            folders = [one for one in found if filesystem.isdir(one)]
+        found = [one for of in folders for one in filesystem.find(of)]
     except OSError as error:
         raise DataError(f"{text}: not readable: {error}; check the address and access") from error
-    return PyFileSystem(FSSpecHandler(filesystem)), base, _tables(text, found, base)
+    return PyFileSystem(FSSpecHandler(filesystem)), base, _tables(text, {*named, *found}, base)
 
 
 def _fixed(pattern: str) -> str:
@@ -188,18 +192,14 @@ def _fixed(pattern: str) -> str:
     return "/".join(parts[:first]) or "."
 
 
-def _tables(text: str, found: Sequence[str], base: str | None) -> list[str]:
-    """The files in the order of their names, without hidden ones and those such as _SUCCESS."""
-    head = 0 if base is None else len(base)
-    files = sorted(
-        one
-        for one in found
-        if not any(part.startswith((".", "_")) for part in one[head:].replace("\\", "/").split("/"))
-    )
+def _tables(text: str, found: set[str], base: str | None) -> list[str]:
+    """The files of a table in the order of their names, without those that are not seen."""
+    head = 0 if base in (None, ".") else len(base)
+    files = sorted(one for one in found if base is None or is_seen(one[head:]))
     kinds = sorted({Path(one).suffix.lower() for one in files})
     if not files:
         raise DataError(f"{text}: there is no such file; check the path")
-    if len(kinds) > 1 or kinds[0] not in (".parquet", ".feather", ".arrow", ".ipc"):
+    if not ({*kinds} <= {*PARQUET} or {*kinds} <= {*ARROW}):
         raise DataError(
             f"{text}: expected .parquet files, or .arrow, .feather or .ipc files, found "
             f"{', '.join(repr(kind) for kind in kinds)}; give a pattern such as folder/*.parquet"
@@ -207,12 +207,24 @@ def _tables(text: str, found: Sequence[str], base: str | None) -> list[str]:
     return files
 
 
-def _codes(files: Sequence[str], base: str) -> set[str]:
-    """Keys of key=value folders whose values are digits behind a zero: as numbers they would lose
-    it, or 01 and 1 be one."""
+def _folder_values(files: Sequence[str], base: str) -> dict[str, list[str]]:
+    """The values of key=value folders, each once, by key."""
     below = (one[len(base) :].replace("\\", "/").split("/")[:-1] for one in files)
-    pairs = (part.partition("=") for parts in below for part in parts)
-    return {key for key, _, value in pairs if re.fullmatch(r"-?0\d+", value)}
+    found: dict[str, dict[str, None]] = {}
+    for key, equals, value in (part.partition("=") for parts in below for part in parts):
+        if key and equals:
+            known = found.setdefault(unquote(key), {})
+            if value != _MISSING:
+                known[unquote(value)] = None
+    return {key: [*known] for key, known in found.items()}
+
+
+def _whole(values: Sequence[str]) -> bool:
+    """Whether all are whole numbers, none of them with zeros in front: as numbers they would lose
+    them, or 01 and 1 be one."""
+    return bool(values) and all(
+        re.fullmatch(r"0|-?[1-9]\d*", one, re.ASCII) and abs(int(one)) < 2**31 for one in values
+    )
 
 
 def _agreed(schemas: Sequence[Any], files: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ from convtimenet.data.columns import CellColumn, Grid
 from convtimenet.data.files.dialect import Dialect, find_dialect, named_twice
 from convtimenet.data.files.raw import decoded
 from convtimenet.data.text.rows import LineRows, Rows, StrayQuote, WholeRows, rows_of
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.errors import DataError
 
 __all__ = ["read_delimited"]
@@ -78,7 +78,7 @@ def read_delimited(path: Path | str, content: bytes) -> Grid:
         make=kept.__getitem__,
         rows=len(columns[0]),
         commas=quoted_commas,
-        separated=dialect.delimiter != ",",
+        delimiter=dialect.delimiter,
         notices=notices,
     )
 

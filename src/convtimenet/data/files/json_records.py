@@ -11,7 +11,7 @@ from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
 from convtimenet.data.files.raw import decoded, lines_of
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.errors import DataError
 
 __all__ = ["grid_of", "read_json", "unlike_keys"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convtimenet.data.text.times import is_clock, parse_times
+from convtimenet.data.text.stamp_forms import is_clock
+from convtimenet.data.text.times import parse_times
 from convtimenet.data.text.whole_times import like_clocks
 from convtimenet.data.time.steps import DAY
 from convtimenet.errors import DataError

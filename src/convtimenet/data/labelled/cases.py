@@ -37,6 +37,7 @@ from convtimenet.data.labelled.frames import (
 )
 from convtimenet.data.labelled.labels import label_vector
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["Cases", "as_cases", "cases_in_csv", "in_channel_order", "joined", "read_cases"]
 
@@ -102,9 +103,10 @@ def as_cases(X: Any, y: Any = None) -> Cases:
         axis, has a single channel. In a sequence of frames (pandas, polars, pyarrow) each frame is
         a case, with time in the rows and channels in the columns. In a single frame each row is a
         case: of one channel, or, if the cells hold series, of one channel per column; a column
-        named id, label or similar has that role, as in a file (`files.case_table`). NaN at the end
-        of all channels means that the case ends earlier; any other NaN is a missing value and is
-        kept (see `gaps_left` and `filled`).
+        named id, label or similar has that role, as in a file (`files.case_table`). A column
+        that is not numbered among others that are (sep beside t0, t1) is refused: in a file it
+        would be the label. NaN at the end of all channels means that the case ends earlier; any
+        other NaN is a missing value and is kept (see `gaps_left` and `filled`).
     y : array-like of shape (n,), optional
         Labels of any type; they replace those of a frame.
 
@@ -118,8 +120,8 @@ def as_cases(X: Any, y: Any = None) -> Cases:
     ------
     DataError
         If there are no cases, channels or time steps, a case has no finite value, cases differ
-        in their number of channels or their column names, values are not real or exceed float32,
-        or the labels do not match the cases.
+        in their number of channels or their column names, columns may be no steps, values are not
+        real or exceed float32, or the labels do not match the cases.
     """
     if hasattr(X, "toarray"):
         raise DataError("X is a sparse matrix; expected a dense array; use X.toarray()")
@@ -221,16 +223,17 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     if kind not in (*_TEXTS, ".npz") or (kind == ".npz" and packed):
         raise DataError(
             f"expected a file ending in {', '.join(_TEXTS)} (or these with "
-            f"{', '.join(COMPRESSED)}) or .npz; found {path.name!r}; convert it, or pass arrays to "
-            "as_cases"
+            f"{', '.join(COMPRESSED)}) or .npz; found {path.name!r}; convert it"
+            + advice(", or pass arrays to as_cases", "")
         )
     if not path.is_file():
         raise DataError(f"expected a file at {path}; found none; check the path")
     table = _TEXTS.get(kind) is read_case_table
     if label_col is not None and not table:
         raise DataError(
-            f"label_col (--label_col) names a column of a table, but {path.name} already defines "
-            "its labels; leave it out"
+            advice("label_col (--label_col)", "the choice of labels")
+            + f" names a column of a table, but {path.name} already defines its labels; leave it "
+            "out"
         )
     if kind == ".npz":
         return as_cases(*read_npz(path))
@@ -302,7 +305,8 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
     if 0 in shape:
         raise DataError(
             "expected at least one case, one channel and one time step; "
-            f"found an empty set of shape {shape}; check how X was selected"
+            f"found an empty set of shape {shape}; "
+            + advice("check how X was selected", "add what is missing")
         )
 
 

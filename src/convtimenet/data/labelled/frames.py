@@ -14,12 +14,12 @@ import numpy as np
 
 from convtimenet.data.files.case_file import CaseFile
 from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid
-from convtimenet.data.files.case_table import cases_of
+from convtimenet.data.files.case_table import cases_of, check_numbered
 from convtimenet.data.files.stamped import moments_of, numbers_of, on_grid
 from convtimenet.data.sources.roles import is_written_index
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = [
     "channels_of",
@@ -82,8 +82,16 @@ def one_frame(frame: Any, place: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def rows_as_cases(frame: Any) -> np.ndarray:
-    """A frame with one univariate case per row: (n, L) float64."""
+    """A frame with one univariate case per row: (n, L) float64.
+
+    Raises
+    ------
+    DataError
+        If a cell is no number, or a column is not numbered as others are, which in a file would be
+        the label.
+    """
     columns = [_floats(column, f"column {column.name!r}") for column in _columns(frame)]
+    check_numbered(_names(frame), "X")
     return np.array(columns).reshape(len(columns), len(frame)).T
 
 
@@ -160,7 +168,7 @@ class _FrameGrid(CaseGrid):
             self.values[key] = np.stack([_floats(*each) for each in read], axis=1)
         return self.values[key][row]
 
-    def points(self, values: np.ndarray, columns: Sequence[int]) -> list[str]:
+    def points(self, columns: Sequence[int]) -> list[str]:
         return []  # numbers of a frame have no decimal mark
 
 
@@ -352,7 +360,8 @@ def fitted_order(
         return None
     raise DataError(
         f"the model was fitted to cases with the channels {', '.join(fitted)}; found "
-        f"{', '.join(found)}; rename them, or give arrays (C, L) in the fitted order"
+        f"{', '.join(found)}; rename them, or "
+        + advice("give arrays (C, L) in the fitted order", "send lists in the fitted order as JSON")
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from convtimenet.data.labelled.cases import Cases
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["filled", "gaps_left"]
 
@@ -44,7 +45,7 @@ def filled(cases: Cases) -> Cases:
         raise DataError(
             f"every channel of every case needs a finite value to fill from; found none in channel "
             f"{c} of case {i} (all NaN; {len(unusable)} such channels in total); leave the case "
-            "or channel out, or use a network with masks=True"
+            + advice("or channel out, or use a network with masks=True", "out")
         )
     values = cases.values.copy()
     for i, c in np.argwhere(missing.any(axis=2)):

@@ -13,6 +13,7 @@ import numpy as np
 from convtimenet.data.files import check_path, is_columnar, is_several
 from convtimenet.data.sources.roles import ID_NAME
 from convtimenet.errors import DataError
+from convtimenet.files.found import PARQUET
 
 __all__ = ["Parts", "PartsError", "large_table", "reappearing"]
 
@@ -131,7 +132,7 @@ def reappearing(ids: Sequence[Any], seen: set[Any], id_name: str | None, path: A
 
 def _can_be_parted(path: Path) -> bool:
     """Whether a file is Parquet or in Arrow's file format, not a stream or Feather 1."""
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() in PARQUET:
         return True
     with path.open("rb") as file:
         return file.read(6) == b"ARROW1"

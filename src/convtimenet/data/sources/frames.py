@@ -185,14 +185,15 @@ def _with_names(frame: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_index(frame: Any, names: Sequence[str], wanted: Wanted) -> None:
-    """Reject a pandas frame whose index holds ids, or times that are not dates."""
+    """Reject a pandas frame whose index holds ids, times that are no dates, or several levels."""
     import narwhals.stable.v2 as nw
 
     index = nw.maybe_get_index(frame)
     if index is None or (wanted.time is not None and wanted.time in names):
         return
     sought = {wanted.id or ID_NAME, wanted.time, *TIME_NAMES} - {None, *names}
-    held = [name for name in index.names if name in sought]
+    levels = getattr(index, "nlevels", 1)
+    held = [name for name in index.names if levels > 1 or name in sought]
     if held:
         raise DataError(
             f"the index holds {listing(held)}, expected columns; convert it to columns with "

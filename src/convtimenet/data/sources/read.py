@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from convtimenet.data.sources.frames import from_frame
 from convtimenet.data.sources.roles import (
     find_targets,
 )
-from convtimenet.data.text.numbers import check_decimal
+from convtimenet.data.text.numbers import check_decimal, rounded_notice
 from convtimenet.errors import DataError
 from convtimenet.wording import listing
 
@@ -75,6 +76,11 @@ def _from_array(array: np.ndarray, wanted: Wanted) -> Columns:
             f"found {listing(absent, 3)}; give a frame with columns of these names"
         )
     channels, notices = find_targets(names, (), None, wanted.targets, wanted.covariates)
+    if array.dtype.kind in "iu":
+        own = np.ma.filled(array, 0).reshape(len(array), -1)
+        for name in (*channels, *wanted.covariates):
+            i = names.index(name)
+            notices += rounded_notice(name, values[:, i], partial(map, int, own[:, i]))
     return Columns(
         times=np.arange(len(values), dtype=np.int64),
         values=values[:, [names.index(name) for name in channels]],

@@ -12,10 +12,10 @@ import numpy as np
 from convtimenet.data.columns import CellColumn, Grid, Ids
 from convtimenet.data.sources.time_column import TIME_NAMES
 from convtimenet.data.text.numbers import is_missing, is_number
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.data.time.timestamps import SET_BACK, may_be_set_back, show_time
 from convtimenet.errors import DataError, SeveralSeriesError
-from convtimenet.wording import flag, listing, unknown_column
+from convtimenet.wording import advice, flag, listing, unknown_column
 
 __all__ = [
     "ID_NAME",
@@ -80,7 +80,7 @@ def find_id(names: Sequence[str], id_col: Any) -> str | None:
     if id_col is None:
         return ID_NAME if ID_NAME in names else None
     if id_col not in names:
-        raise DataError(f"id_col: {unknown_column(id_col, names)}")
+        raise DataError(unknown_column(id_col, names, "id_col"))
     return id_col
 
 
@@ -98,7 +98,7 @@ def find_targets(
     taken = dict.fromkeys(time_names, "time column") | {id_name: "id column"}
     for name in covariates:
         if name not in names:
-            raise DataError(f"covariates: {unknown_column(name, names)}")
+            raise DataError(unknown_column(name, names, "covariates"))
         if name in taken:
             raise DataError(f"covariates: {name!r} is the {taken[name]}; leave it out")
     taken |= dict.fromkeys(covariates, "covariate")
@@ -107,7 +107,12 @@ def find_targets(
         targets = [name for name in names if name not in taken]
         if "" in targets:
             raise DataError(
-                "a column has no name; name or remove it, or list the channels as target_cols=[...]"
+                "a column has no name; name or remove it"
+                + advice(
+                    ", or list the channels as target_cols=[...]",
+                    "",
+                    ", or choose the columns 'to forecast'",
+                )
             )
         if not targets:
             raise DataError(
@@ -119,13 +124,15 @@ def find_targets(
             if TARGET_NAME in targets:
                 targets = [TARGET_NAME]
                 told = (
-                    f"the target is the column {TARGET_NAME!r}; ignored: {listing(unused)} "
-                    "(use target_cols=[...] for several targets)"
+                    f"the target is the column {TARGET_NAME!r}; ignored: {listing(unused)}"
+                ) + advice(
+                    " (use target_cols=[...] for several targets)",
+                    "",
+                    " (choose 'to forecast' for several targets)",
                 )
             else:
-                told = (
-                    f"the targets are the columns {listing(targets)} (use target_cols=[...] to "
-                    "select some)"
+                told = f"the targets are the columns {listing(targets)}" + advice(
+                    " (use target_cols=[...] to select some)", "", " (choose 'not used' for others)"
                 )
             notices = (told,)
     absent = [name for name in targets if name not in names]
@@ -134,9 +141,11 @@ def find_targets(
         raise DataError(f"the table lacks the channels {listing(absent)}; it has {there}{hint}")
     for name in targets:
         if name in absent:
-            raise DataError(f"target_cols: {unknown_column(name, names)}")
+            raise DataError(unknown_column(name, names, "target_cols"))
         if name in taken:
-            raise DataError(f"target_cols: {name!r} is the {taken[name]}; leave it out")
+            raise DataError(
+                advice("target_cols: ", "") + f"{name!r} is the {taken[name]}; leave it out"
+            )
     return tuple(targets), notices
 
 
@@ -163,8 +172,14 @@ def check_one_series(
             targets = [one for one in rest if one in channels] or rest
             raise SeveralSeriesError(
                 f"time stamps repeat, and the column {name!r} distinguishes their rows: "
-                f"this looks like several series; pass id_col={name!r} ({flag('id_col', name)}) "
-                f"and target_cols={targets!r} ({flag('target_cols', targets)}), or some of them",
+                "this looks like several series; "
+                + advice(
+                    f"pass id_col={name!r} ({flag('id_col', name)}) and target_cols={targets!r} "
+                    f"({flag('target_cols', targets)}), or some of them",
+                    f"rename the column to {ID_NAME!r}, or send each series in a request of its "
+                    "own",
+                    f"choose 'series' for {name!r}",
+                ),
                 name,
                 targets,
             )
@@ -228,17 +243,26 @@ def _check_clocks(times: np.ndarray, of: np.ndarray, name: str, labels: np.ndarr
 def _joined(one: Any, other: str, what: str) -> DataError:
     join = f"table[{one!r}].astype(str) + '/' + table[{other!r}].astype(str)"
     return DataError(
-        f"{what}: this looks like several series; join the two into one id column, in pandas with "
-        f"table['unique_id'] = {join}, and pass id_col='unique_id' (--id_col unique_id) and "
-        "target_cols=[...]"
+        f"{what}: this looks like several series; "
+        + advice(
+            "join the two into one id column, in pandas with "
+            f"table['unique_id'] = {join}, and pass id_col='unique_id' (--id_col unique_id) and "
+            "target_cols=[...]",
+            "send each series in a request of its own, or join the two columns into the one with "
+            "the ids",
+            "join the two into one column of the file, and choose 'series' for it",
+        )
     )
 
 
 def _keys(grid: Grid, names: Sequence[str], often: bool) -> dict[str, np.ndarray]:
-    """Candidate id columns, text first, with the label of each row as a number (R,)."""
+    """Candidate id columns, text first, with the label of each row as a number (R,). A column of
+    times of day is none: it parts the rows of a day."""
     texts, numbers = {}, {}
     for name in names:
         column = grid[name]
+        if column.holds_clocks():
+            continue
         if isinstance(column, CellColumn):
             of, labels = column.coded()
             some = [str(label) for label in labels if not is_missing(label)][:20]

@@ -10,11 +10,11 @@ import numpy as np
 
 from convtimenet.data.columns import CellColumn, Column, Grid
 from convtimenet.data.text.numbers import is_number
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import clock_starts, looks_like_date
 from convtimenet.data.time.steps import months_across
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
-from convtimenet.wording import listing, unknown_column
+from convtimenet.wording import advice, listing, unknown_column
 
 __all__ = ["TIME_NAMES", "find_time"]
 
@@ -42,7 +42,7 @@ def find_time(
     `usual` is preferred, and those of `values` hold something else."""
     if time_col is not None:
         if time_col not in names:
-            raise DataError(f"time_col: {unknown_column(time_col, names)}")
+            raise DataError(unknown_column(time_col, names, "time_col"))
         return grid[time_col], (time_col,), ()
     dates = [name for name in names if name != id_name and grid[name].holds_dates()]
     by_name = [name for wanted in TIME_NAMES for name in names if name.lower() == wanted]
@@ -86,8 +86,12 @@ def find_time(
     elif all(is_number(name) for name in names):
         found += ", and the column names are numbers: add a header line if they are data"
     raise DataError(
-        f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; pass "
-        f"time_col=... with one of {listing(names)}, or values without times as an array"
+        f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; "
+        + advice(
+            f"pass time_col=... with one of {listing(names)}, or values without times as an array",
+            "name the column of times 'time', or as in training",
+            "choose 'time' for one of the columns",
+        )
     )
 
 
@@ -126,14 +130,16 @@ def _with_clock(
     repeat = len(set(zip(ids, days, strict=True))) < len(days)
     told = len(clocks) == 1 and key_of(clocks[0]) in _CLOCKS  # else a daily table may have sunrises
     if clocks and (told or repeat):
-        clock = grid[clocks[0]].texts()  # the start, if there are a start and an end
+        # the start, if there are a start and an end
+        clock, notices = clock_starts(grid[clocks[0]].texts())
     else:
         clock = _hours(grid, hours[0]) if len(hours) == 1 and repeat else None
         if clock is None:
             return day, (name,), ()
-        clocks = hours
+        clocks, notices = hours, ()
     texts = [f"{d} {c}" for d, c in zip(days, clock, strict=True)]
-    return _together(grid, [name, clocks[0]], texts)
+    column, used, told = _together(grid, [name, clocks[0]], texts)
+    return column, used, (*told, *(f"column {clocks[0]!r}: {one}" for one in notices))
 
 
 def _together(

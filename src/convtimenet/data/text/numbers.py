@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.wording import flag
+from convtimenet.wording import advice, flag
 
 __all__ = [
     "MISSING",
@@ -26,20 +26,21 @@ __all__ = [
     "decimal_of",
     "is_missing",
     "is_number",
-    "may_be_thousands",
     "number_of",
     "odd_notice",
     "odd_one",
     "plain_numbers",
-    "pointed_notice",
     "read_numbers",
+    "rounded_notice",
     "two_readings",
+    "unsigned",
 ]
 
 _WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "#n/a", "<na>", "nat"})
-_MARKS = frozenset({".", "-", "?", "--", "..", "...", ":", "n.a.", "\\n", "(null)"}) | {
-    f"#{error}" for error in ("div/0!", "value!", "ref!", "num!", "name?", "null!")
-}
+_DASHES = frozenset({"-", "\u2013", "\u2014"})
+_MARKS = frozenset({".", "?", "--", "..", "...", ":", "n.a.", "\\n", "(null)"}) | _DASHES
+_MARKS |= {"k.a.", "k. a.", "entf.", "s.o.", "#nv", "#n/v", "#nombre!"}  # of Germany and France
+_MARKS |= {f"#{error}" for error in ("div/0!", "value!", "ref!", "num!", "name?", "null!")}
 MISSING = _WORDS | _MARKS
 
 _SPACES = "[ \u00a0\u202f\u2009'\u2019]"  # thousands separators besides "." and ","
@@ -47,7 +48,6 @@ _SIGNS = "%\u2030$\u20ac\u00a3\u00a5\u20b9"  # percent and currency signs, befor
 _SIGNED = re.compile(
     rf"(\(?)\s*([-+]?)\s*([{_SIGNS}]?)\s*([^{_SIGNS}()]+?)\s*([{_SIGNS}]?)\s*(\)?)"
 )
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
 
 def _pattern(decimal: str, between: str) -> re.Pattern[str]:
@@ -61,6 +61,8 @@ def _pattern(decimal: str, between: str) -> re.Pattern[str]:
 _WRITTEN = {".": _pattern(r"\.", ","), ",": _pattern(",", r"\.")}
 _REMOVED = {".": re.compile(rf",|{_SPACES}"), ",": re.compile(rf"\.|{_SPACES}")}
 _NAMES = {".": "decimal point", ",": "decimal comma"}
+_DIGITS = re.compile(r"[+-]?\d{16,309}", re.ASCII)
+_EXACT = 2**53  # float64 holds every whole number up to this one
 _WITH_COMMAS = re.compile(r"[+-]?\d[\d.,]*")
 
 
@@ -76,10 +78,10 @@ class Numbers:
     elsewhere: Callable[[], str | None] = lambda: None
     commas: bool = True
     """Whether any cell of the file may have a decimal comma."""
-    separated: bool = False
-    """Whether its cells are separated by something other than commas."""
-    likely: Callable[[], bool] = lambda: False
-    """Whether it looks as where the comma is the decimal mark."""
+    delimiter: str = ","
+    """What separates its cells."""
+    dated: Callable[[], bool] = lambda: False
+    """Whether its dates are written as where the comma is the decimal mark."""
 
 
 def check_decimal(decimal: Any) -> None:
@@ -152,6 +154,11 @@ def decimal_of(columns: Iterable[Iterable[Any]]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def unsigned(text: str) -> str:
+    """A number without its currency or percent sign; other texts are not changed."""
+    return _unsigned(text)[0]
+
+
 def _unsigned(text: str) -> tuple[str, str]:
     """A number without its currency or percent sign and with a standard minus, and that sign; other
     texts are not changed."""
@@ -165,34 +172,6 @@ def _unsigned(text: str) -> tuple[str, str]:
         minus, number = "-", number[:-1].rstrip()
     plain = ("-" if opened else minus) + number
     return (plain, before or behind) if _readings(plain) else (text, "")
-
-
-def may_be_thousands(
-    values: np.ndarray, texts: Iterable[Any], commas_likely: bool = False
-) -> str | None:
-    """A text such as 1.050 that may be 1050, because the other numbers are whole with three digits,
-    or all are written like that where decimal commas are usual; None if there is none, or other
-    texts settle it.
-
-    Parameters
-    ----------
-    values
-        The cells read with a decimal point, NaN where missing.
-    texts
-        The different cells.
-    commas_likely
-        Whether the rest of the file looks as where the comma is the decimal mark.
-    """
-    size = np.abs(values[np.isfinite(values)])
-    broken = size % 1 != 0
-    if not len(size) or size.max() >= 1000 or (size[broken] < 1).any():
-        return None
-    pointed = [t for t in texts if isinstance(t, str) and "." in t and not is_missing(t)]
-    if not pointed or not all(_THOUSANDS.fullmatch(text.strip()) for text in pointed):
-        return None
-    whole = [t for t in texts if not is_missing(t) and t not in pointed]
-    among = bool(whole) and not broken.all() and np.median(size[~broken]) >= 100
-    return pointed[0].strip() if among or (commas_likely and not whole) else None
 
 
 def _readings(cell: Any) -> tuple[str, ...]:
@@ -261,10 +240,11 @@ def read_numbers(
                 raise _no_number(name, place(i), cell, said)
             known[cell] = number
         values[i] = number
-    if any(isinstance(cell, str) and cell.strip() == "-" for cell in cells):
+    dashes = (cell.strip() for cell in cells if isinstance(cell, str))
+    if dash := next((cell for cell in dashes if cell in _DASHES), None):
         notices += (
-            f"column {name!r}: '-' is read as a missing value; write 0 where it stands for zero, "
-            "as in Excel's formats of accounting",
+            f"column {name!r}: {dash!r} is read as a missing value; write 0 where it stands for "
+            "zero, as in Excel's formats of accounting",
         )
     return values, (*notices, *said_of_signs)
 
@@ -354,12 +334,14 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     """The error for a number with an ambiguous decimal mark; `option` says whether the caller can
     pass `decimal`."""
     comma, point = number_of(text, ","), number_of(text, ".")
-    remedy = (
-        f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
-        f"{point:.15g}"
-        if option
-        else f"write {comma:.15g} or {point:.15g}, with a decimal point"
-    )
+    remedy = written = f"write {comma:.15g} or {point:.15g}, with a decimal point"
+    if option:
+        remedy = advice(
+            f"pass decimal=',' (--decimal ,) for {comma:.15g}, decimal='.' (--decimal .) for "
+            f"{point:.15g}",
+            written,
+            f"choose 'comma' as the decimal mark for {comma:.15g}, 'point' for {point:.15g}",
+        )
     what = f"column {name!r}" if option else name
     return DataError(
         f"{what}, {place}: {text!r} may be {comma:.15g} or {point:.15g}, and no other cell shows "
@@ -367,13 +349,38 @@ def two_readings(name: str, place: str, text: str, option: bool = True) -> DataE
     )
 
 
-def pointed_notice(name: str, text: str) -> str:
-    """The notice for a column of numbers such as 12.500, which might be thousands."""
-    comma, point = number_of(text, ","), number_of(text, ".")
-    return (
-        f"column {name!r}: {text!r} is read as {point:.15g}, as all its numbers have three digits "
-        f"after a point; pass decimal=',' (--decimal ,) if it is {comma:.15g}"
-    )
+def rounded_notice(
+    name: str, values: np.ndarray, different: Callable[[], Iterable[Any]]
+) -> tuple[str, ...]:
+    """A notice for a column whose whole numbers float64 rounds.
+
+    Parameters
+    ----------
+    values
+        The column as float64, NaN where missing.
+    different
+        Gives its different cells, which are numbers or numbers in Python notation.
+    """
+    if not np.fmax.reduce(np.abs(values), axis=None, initial=0.0) >= _EXACT:
+        return ()
+    for cell in different():
+        whole = _whole(cell)
+        if whole is not None and abs(whole) >= _EXACT and int(float(whole)) != whole:
+            return (
+                f"column {name!r}: {whole} is read as {int(float(whole))}, because float64 holds "
+                "whole numbers only to 2**53; subtract a constant from the column if their "
+                "differences matter",
+            )
+    return ()
+
+
+def _whole(cell: Any) -> int | None:
+    """A cell that is written as a whole number which float64 holds, rounded or not."""
+    if isinstance(cell, str) and not _DIGITS.fullmatch(cell.strip()):
+        return None
+    if not isinstance(cell, (str, Integral)) or isinstance(cell, bool):
+        return None
+    return whole if abs(whole := int(cell)) < 10**308 else None
 
 
 def odd_one(different: Iterable[Any]) -> Any:
@@ -396,14 +403,20 @@ def _no_number(
     name: str, place: str, text: str, decimal: str | None, all_text: bool = False
 ) -> DataError:
     kind = NotANumber
-    remedy = (
-        "correct the cell (an empty cell is missing) or leave the column out with target_cols=[...]"
+    remedy = advice(
+        "correct the cell (an empty cell is missing) or leave the column out with "
+        "target_cols=[...]",
+        "correct the cell; an empty one is missing, and so is null in JSON",
+        f"correct the cell (an empty cell is missing), or choose 'not used' for {name!r}",
     )
     if decimal is not None and _readings(text):
         kind, other = DataError, _readings(text)[0]
-        remedy = (
+        remedy = advice(
             f"it does not have a {_NAMES[decimal]} as set by decimal={decimal!r}; pass "
-            f"decimal={other!r}, or leave decimal out to infer it"
+            f"decimal={other!r}, or leave decimal out to infer it",
+            f"the model reads numbers with a {_NAMES[decimal]}; write it so",
+            f"it does not have a {_NAMES[decimal]}, the decimal mark that is chosen; choose "
+            "another, or 'as detected'",
         )
     elif _WITH_COMMAS.fullmatch(text.strip()):
         kind = DataError
@@ -416,13 +429,18 @@ def _no_number(
     elif text.strip().lower() in ("true", "false"):
         remedy = "write 1 and 0"
     elif all_text and text.strip()[:1].isdigit():
-        remedy = (
+        remedy = advice(
             "write numbers without a unit, or leave the column out with target_cols=[...]; if it "
-            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})"
+            f"holds series ids, pass id_col={name!r} ({flag('id_col', name)})",
+            "write numbers without a unit",
+            f"write numbers without a unit, or choose 'not used' for {name!r}; 'series' if it "
+            "holds series ids",
         )
     elif all_text:
-        remedy = (
+        remedy = advice(
             f"if the column holds series ids, pass id_col={name!r} ({flag('id_col', name)}); "
-            "otherwise leave it out with target_cols=[...]"
+            "otherwise leave it out with target_cols=[...]",
+            "write numbers, or leave the column out if it is none of the model's",
+            f"choose 'series' for {name!r} if it holds series ids, otherwise 'not used'",
         )
     return kind(f"column {name!r}, {place}: expected a number, found {text!r}; {remedy}")

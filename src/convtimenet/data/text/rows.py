@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from convtimenet.data.text.times import looks_like_date
+from convtimenet.data.text.stamp_forms import looks_like_date
 
 __all__ = ["LineRows", "Rows", "StrayQuote", "WholeRows", "is_value", "rows_of"]
 

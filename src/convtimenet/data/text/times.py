@@ -15,80 +15,29 @@ import numpy as np
 
 from convtimenet.data.text.rare_formats import formats_of
 from convtimenet.data.text.reading import TimeReading, Times
-from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole
+from convtimenet.data.text.stamp_forms import (
+    FORMS,
+    MONTHS,
+    beginning,
+    by_start,
+    is_clock,
+    is_stamp,
+)
+from convtimenet.data.text.whole_times import EPOCHS, other_than_months, read_whole, time_formats
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR, days_of, offset_of, weeks_of
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
-__all__ = ["is_clock", "looks_like_date", "parse_times"]
+__all__ = ["parse_times"]
 
 Place = Callable[[int], str]
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t?ember|t", "ober", "ember", "ember")
-_MON = "|".join(rf"{m}(?:{r})?" for m, r in zip(_MONTHS, _REST, strict=True))
-_MON = rf"(?P<mon>(?:{_MON}))\.?"
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
-_CLOCK = (
-    r"(?P<H>\d{1,2})(?:[:.h]?(?P<M>\d\d)(?:[:.]?(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?)?"
-    r"(?:\s*(?P<ap>[ap])\.?m\.?)?"
-)
-_TIME = rf"(?:(?:T|_|,?\s+){_CLOCK}(?:\s*(?P<z>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?))?)?"
-_TIME += r"(?:\s*(?P<utc>Z|UTC|GMT))?"
-
-
-def _form(date: str, time: str = _TIME) -> re.Pattern[str]:
-    return re.compile(date + time, re.IGNORECASE | re.ASCII)
-
-
-_DAYS = (
-    _form(rf"{_WEEKDAY}(?P<y>\d{{4}})(?P<s>[-/.])(?P<m>\d{{1,2}})(?P=s)(?P<d>\d{{1,2}})"),
-    _form(rf"{_WEEKDAY}(?P<a>\d{{1,2}})(?P<s>[-/.]) ?(?P<b>\d{{1,2}})(?P=s) ?(?P<y>\d{{4}})"),
-    _form(rf"{_WEEKDAY}(?P<d>\d{{1,2}})[-/ .]+{_MON}[-/ ,]+(?P<y>\d{{4}})"),
-    _form(rf"{_WEEKDAY}{_MON}[- ]+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})"),
-    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"T" + _CLOCK + r"(?P<z>Z|[+-]\d\d(?::?\d\d)?)?"),
-    _form(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", r"\s+" + _CLOCK),
-)
-_PERIODS = (
-    _form(r"(?P<y>\d{4})(?:[-/_]|[-/_ ]?M)(?P<m>\d{1,2})", ""),
-    _form(r"(?P<m>\d{1,2})[-/](?P<y>\d{4})", ""),
-    _form(rf"{_MON}[-/ ,]*(?P<y>\d{{4}})", ""),
-    _form(rf"(?P<y>\d{{4}})[-/ ]*{_MON}", ""),
-    _form(r"(?P<y>\d{4})[-/_ ]?Q(?P<q>[1-4])", ""),
-    _form(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", ""),
-    _form(r"(?P<q>[1-4])Q[-/ ]?(?P<y>\d{4})", ""),
-    _form(r"(?P<y>\d{4})[-/ ]?W(?P<w>\d{1,2})(?:-?(?P<wd>[1-7]))?", ""),
-    _form(r"W(?P<w>\d{1,2})[-/ ](?P<y>\d{4})", ""),
-)
-_FORMS = (*_DAYS, *_PERIODS)
-_RANGE = re.compile(r"\s+-\s+|\s+to\s+|/(?=\d{4}-)")
 _WHOLE = re.compile(r"([+-]?\d{1,18})\.0*")
 _SECONDS = re.compile(r"\d{10}(?:\.\d+)?")
 _ZONE_NAME = re.compile(r".*\d\s*\[?([A-Z]{3,5}|[A-Z][a-z]+/\w+)\]?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}|\d{19}")
-_AT_CLOCK = re.compile(_CLOCK, re.IGNORECASE | re.ASCII)
+_LEAP = re.compile(r".*[ T_]\d\d:?\d\d:?60(?:[.,]\d+)?(?:Z|\D.*)?", re.ASCII)
 _SECOND = 1_000_000_000
-
-
-def looks_like_date(text: str) -> bool:
-    """Whether `text` is written like a date (integers are not)."""
-    text = text.strip()
-    return _is_stamp(text) or _beginning(text) is not None
-
-
-def _is_stamp(text: str) -> bool:
-    return any(form.fullmatch(text) for form in _FORMS)
-
-
-def _beginning(text: str) -> str | None:
-    """The start of a range such as 2024-01-01/2024-01-07; None for other texts."""
-    ends = _RANGE.split(text)
-    return ends[0] if len(ends) == 2 and all(map(_is_stamp, ends)) else None
-
-
-def is_clock(text: str) -> bool:
-    """Whether `text` is written like a time of day, such as 06:30, 6:30 PM or 24:00."""
-    match = _AT_CLOCK.fullmatch(text.strip())
-    return match is not None and (":" in text or match["ap"] is not None)
 
 
 def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None = None) -> Times:
@@ -130,11 +79,10 @@ def parse_times(texts: Sequence[str], place: Place, reading: TimeReading | None 
     plain = _plain_iso(texts)
     if plain is not None:
         return Times(times=plain)
-    begins = [] if not texts or _is_stamp(texts[0]) else list(map(_beginning, texts))
+    begins = [] if not texts or is_stamp(texts[0]) else list(map(beginning, texts))
     if begins and None not in begins:
         found = _by_form([one for one in begins if one], place, reading)
-        told = f"ranges such as {texts[0]!r} are read as their start"
-        return replace(found, notices=(*found.notices, told))
+        return replace(found, notices=(*found.notices, by_start(texts[0])))
     return _by_form(texts, place, reading)
 
 
@@ -181,7 +129,7 @@ def _plain_iso(texts: Sequence[str]) -> np.ndarray | None:
 
 
 def _by_form(texts: Sequence[str], place: Place, reading: TimeReading) -> Times:
-    forms = [form for form in _FORMS if texts and form.fullmatch(texts[0])]
+    forms = [form for form in FORMS if texts and form.fullmatch(texts[0])]
     if not forms:
         raise _not_a_time(texts[0], place(0), texts)
     most: list[re.Match[str] | None] = []
@@ -206,7 +154,7 @@ def _stamps(
     year, notices, dayfirst = numbers("y", 1970), (), None
     month, day = numbers("m", 1), numbers("d", 1)
     if "mon" in parts:
-        month = np.array([_MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
+        month = np.array([MONTHS.index(match["mon"][:3].lower()) + 1 for match in matches])
     if "q" in parts:
         month = 3 * numbers("q", 1) - 2
     if "a" in parts:
@@ -216,7 +164,11 @@ def _stamps(
     if not dated and (other := other_than_months(year, month)):
         raise DataError(
             f"{place(0)}: {texts[0]!r} may be a {other[0]} or a month: write {other[0]}s as "
-            f"{other[1]}, or for months pass time_format='%Y-%m', with the separators of the file"
+            f"{other[1]}, or "
+            + advice(
+                "for months pass time_format='%Y-%m', with the separators of the file",
+                "months with their first day, as 2024-01-01",
+            )
         )
     days, wrong = days_of(year, month, day)
     if "w" in parts:
@@ -291,11 +243,17 @@ def _day_and_month(
     by_day, by_month = (first, second, ()), (second, first, ())
     if reading.dayfirst is not None:
         chosen = by_day if reading.dayfirst else by_month
+        way = "day" if reading.dayfirst else "month"
         if (chosen[1] > 12).any():
             i = int(np.argmax(chosen[1] > 12))
             raise DataError(
-                f"{place(i)}: {texts[i]!r} is invalid with dayfirst={bool(reading.dayfirst)} "
-                f"(month {int(chosen[1][i])}); pass dayfirst={not reading.dayfirst}"
+                f"{place(i)}: {texts[i]!r} is invalid with "
+                + advice(
+                    f"dayfirst={bool(reading.dayfirst)} (month {int(chosen[1][i])}); pass "
+                    f"dayfirst={not reading.dayfirst}",
+                    f"the {way} first, as the model reads it; write dates as 2024-01-31",
+                    f"the {way} first, as it is chosen; choose 'as detected' for 03/04/2024",
+                )
             )
         return chosen
     if (first > 12).any() and (second > 12).any():
@@ -315,16 +273,23 @@ def _day_and_month(
         return (*(by_day if reading.usual else by_month)[:2], (told,))
     # dates with dots have the day first by convention
     if matches[0]["s"] == ".":
-        told = (
-            f"{texts[i]!r} is read with the day first; pass dayfirst=False if the month comes first"
+        told = f"{texts[i]!r} is read with the day first; " + advice(
+            "pass dayfirst=False if the month comes first",
+            "write dates as 2024-01-31 if the month comes first",
+            "choose that 03/04/2024 is in March if the month comes first",
         )
         return (*by_day[:2], (told,))
     a, b, year = int(first[i]), int(second[i]), matches[i]["y"]
-    shown = [f"{d} {_MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
+    shown = [f"{d} {MONTHS[m - 1].title()} {year}" for d, m in ((a, b), (b, a))]
     raise DataError(
         f"{place(i)}: {texts[i]!r} may be {shown[0]} or {shown[1]}, and all time stamps are "
-        f"ambiguous; pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
-        f"(--dayfirst false) for {shown[1]}"
+        "ambiguous; "
+        + advice(
+            f"pass dayfirst=True (--dayfirst true) for {shown[0]}, dayfirst=False "
+            f"(--dayfirst false) for {shown[1]}",
+            "write dates as 2024-01-31",
+            f"choose that 03/04/2024 is in April for {shown[0]}, in March for {shown[1]}",
+        )
     )
 
 
@@ -338,9 +303,9 @@ def _by_format(texts: Sequence[str], place: Place, form: str) -> Times:
             stamp = datetime.strptime(text, form)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} does not match time_format={form!r}; expected a time stamp "
-                f"like {datetime(2024, 1, 31, 18, 30).strftime(form)!r}; correct the format, or "
-                "leave it out to infer it"
+                f"{place(i)}: {text!r} does not match {_format(form)}; expected a time stamp like "
+                f"{datetime(2024, 1, 31, 18, 30).strftime(form)!r}; "
+                + advice("correct the format, or leave it out to infer it", "write it so")
             ) from None
         if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
             raise _not_a_time(text, place(i))
@@ -360,13 +325,18 @@ def _fractions(texts: Sequence[str], place: Place, form: str) -> Times:
             seconds[i] = float(text)
         except ValueError:
             raise DataError(
-                f"{place(i)}: {text!r} is not a number, as time_format={form!r} requires; correct "
-                "the format, or leave it out to infer it"
+                f"{place(i)}: {text!r} is not a number, as {_format(form)} requires; "
+                + advice("correct the format, or leave it out to infer it", "write one")
             ) from None
     whole = np.floor(seconds)
     times, _, _ = read_whole(whole.astype(np.int64), form, False)
     rest = np.round((seconds - whole) * (EPOCHS[form] / 1000))  # float64 holds no more digits
     return Times(times=times + rest.astype("timedelta64[us]"))
+
+
+def _format(form: str) -> str:
+    """The format that a caller has given for the column."""
+    return advice(f"time_format={form!r}", f"the format {form!r}, in which the model reads it")
 
 
 def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
@@ -379,19 +349,23 @@ def _not_a_time(text: str, place: str, texts: Sequence[str] = ()) -> DataError:
 
 def _remedy(text: str, texts: Sequence[str]) -> str:
     """What to do about a text that is not a time stamp; suggests formats that match all texts."""
+    if _LEAP.fullmatch(text):
+        return "it is a leap second, which has no time stamp; remove the row"
     forms = formats_of([text, *texts[:1000]])
     if forms:
-        ways = " or ".join(f"time_format={form!r}" for form in forms)
-        return (
+        ways = time_formats(forms)
+        return advice(
             f"if the column has this format, pass {ways} (--time_format {forms[0]!r}); otherwise "
-            "correct it"
+            "correct it",
+            "write it as one of these",
         )
     named = _ZONE_NAME.fullmatch(text)
-    if named and _is_stamp(text[: named.start(1)].rstrip(" [")):
+    if named and is_stamp(text[: named.start(1)].rstrip(" [")):
         return f"write a UTC offset such as +01:00 instead of {named[1]!r}, or leave it out"
     if is_clock(text):
         return "a time of day needs a date: write both, or add a column of dates"
-    return (
+    return advice(
         "correct it, remove the row if it is a total or a remark, or pass the strptime format of "
-        "the column as time_format=... (--time_format)"
+        "the column as time_format=... (--time_format)",
+        "correct it, or remove the row if it is a total or a remark",
     )

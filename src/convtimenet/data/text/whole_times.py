@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
 
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
-__all__ = ["EPOCHS", "like_clocks", "other_than_months", "read_whole", "to_whole"]
+__all__ = ["EPOCHS", "calendar_days", "like_clocks", "other_than_months", "read_whole", "to_whole"]
 
 EPOCHS = {"unix-s": 10**9, "unix-ms": 10**6, "unix-us": 10**3, "unix-ns": 1}
 """Units of numbers since 1970, in nanoseconds."""
@@ -83,7 +85,11 @@ def read_whole(
     elif by_digits == "%Y%m" and (other := other_than_months(*np.divmod(numbers, 100))):
         raise DataError(
             f"times like {int(numbers[0])} may be {other[0]}s or months: write {other[0]}s as "
-            f"{other[1]}, or pass time_format='%Y%m' (--time_format %Y%m) for months"
+            f"{other[1]}, or "
+            + advice(
+                "pass time_format='%Y%m' (--time_format %Y%m) for months",
+                "months with their first day, as 2024-01-01",
+            )
         )
     if found is None and same and digits in _EPOCH_DIGITS:
         by_digits = _EPOCH_DIGITS[digits]
@@ -97,8 +103,11 @@ def read_whole(
         return numbers, None, (told,) if excel else ()
     assert by_digits is not None
     told = (
-        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; pass a "
-        "whole number as freq to read them as integer steps"
+        f"times like {int(numbers[0])} are read as {_READ_AS.get(by_digits, 'dates')}; "
+    ) + advice(
+        "pass a whole number as freq to read them as integer steps",
+        "number the rows from 0 if they are integer steps",
+        "enter a whole number as the step to read them as integer steps",
     )
     return found, by_digits, (told,)
 
@@ -117,8 +126,13 @@ def _since_1970(numbers: np.ndarray, form: str) -> np.ndarray:
         far = int(numbers[np.argmax(np.abs(numbers))])
         finer = "unix-ms" if form == "unix-s" else "unix-ns"
         raise DataError(
-            f"{far} is after the year 2261 with time_format={form!r}; pass "
-            f"time_format={finer!r} if the numbers have a finer unit"
+            f"{far} is after the year 2261 "
+            + advice(
+                f"with time_format={form!r}; pass time_format={finer!r} if the numbers have a "
+                "finer unit",
+                f"in {form.removeprefix('unix-')} since 1970; correct it, or write the times as "
+                "2024-01-31 18:30",
+            )
         )
     return (numbers * EPOCHS[form]).astype("datetime64[ns]")
 
@@ -167,12 +181,23 @@ def _calendar(numbers: np.ndarray, form: str) -> np.ndarray | None:
             wrong = int(numbers[np.argmin(fits)])
             raise DataError(
                 f"most times are dates like {int(numbers[np.argmax(fits)])}, but {wrong} is not; "
-                "correct it, or pass freq=1 (--freq 1) if the numbers are steps"
+                f"correct it, or {_as_steps('the numbers')}"
             )
         return None
     clock = ((hour * 60 + minute) * 60 + second) * 10**9
     days = first + (day - 1).astype("timedelta64[D]")
     return days.astype("datetime64[ns]") + clock.astype("timedelta64[ns]")
+
+
+def calendar_days(numbers: np.ndarray) -> np.ndarray | None:
+    """The dates of whole numbers that are all YYYYMMDD, or all YYYYMM; None for others."""
+    digits = {len(str(int(one))) for one in (numbers.min(), numbers.max())}
+    if digits not in ({8}, {6}):
+        return None
+    try:
+        return _calendar(numbers, _FORMS[digits.pop()])
+    except DataError:  # some are
+        return None
 
 
 def _ordinal(numbers: np.ndarray) -> np.ndarray | None:
@@ -207,17 +232,32 @@ def _check_codes(numbers: np.ndarray, digits: int) -> None:
     elif digits in (3, 4):
         years, months = np.divmod(numbers, 100)
         if len(set(years)) > 1 < len(set(np.diff(numbers))) and set(months) <= {*range(1, 13)}:
-            found = "months (YYMM): pass time_format='%y%m' (--time_format %y%m), '%Y' for years"
+            found = "months (YYMM): " + advice(
+                "pass time_format='%y%m' (--time_format %y%m), '%Y' for years",
+                "write them as 2024-01-01, or years so",
+            )
     else:
         fits = [form for form in _OTHER_ORDERS.get(digits, ()) if _all_dates(numbers, form)]
         if fits and not _counts(numbers):
-            ways = " or ".join(f"time_format={form!r}" for form in fits)
-            found = f"dates: pass {ways} (--time_format {fits[0]})"
+            found = "dates: " + advice(
+                f"pass {time_formats(fits)} (--time_format {fits[0]})", "write them as 2024-01-31"
+            )
     if found:
-        raise DataError(
-            f"times like {int(numbers[0])} look like {found}, or pass freq=1 (--freq 1) if they "
-            "are steps"
-        )
+        raise DataError(f"times like {int(numbers[0])} look like {found}, or {_as_steps('they')}")
+
+
+def time_formats(forms: Sequence[str]) -> str:
+    """The option for each of several formats."""
+    return " or ".join(f"time_format={form!r}" for form in forms)
+
+
+def _as_steps(what: str) -> str:
+    """What to do if numbers that look like dates are none."""
+    return advice(
+        f"pass freq=1 (--freq 1) if {what} are steps",
+        f"number the rows from 0 if {what} are steps",
+        f"enter 1 as the step if {what} are steps",
+    )
 
 
 def other_than_months(years: np.ndarray, months: np.ndarray) -> tuple[str, str] | None:
@@ -274,7 +314,10 @@ def _by_format(numbers: np.ndarray, form: str) -> np.ndarray:
             found.append(datetime.strptime(str(number).zfill(width), form))
         except ValueError:
             raise DataError(
-                f"the time {number} does not match time_format={form!r}; correct the format, or "
-                "leave it out to infer it"
+                f"the time {number} does not match "
+                + advice(
+                    f"time_format={form!r}; correct the format, or leave it out to infer it",
+                    f"the format {form!r}, in which the model reads it; correct it",
+                )
             ) from None
     return np.array(found, dtype="datetime64[us]").astype("datetime64[ns]")

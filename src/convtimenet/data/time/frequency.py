@@ -28,6 +28,7 @@ from convtimenet.data.time.steps import (
 )
 from convtimenet.data.time.timestamps import LAST_YEAR, show_time, to_local, to_utc
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["Frequency", "day_of_month"]
 
@@ -301,8 +302,12 @@ class Frequency:
         if at == 0:
             return (
                 f"the time stamps do not fit the frequency {self.name!r}: expected the first one "
-                f"to be {expected}, found {found}; pass the frequency of the table, or leave it "
-                "out to infer it"
+                f"to be {expected}, found {found}; "
+                + advice(
+                    "pass the frequency of the table, or leave it out to infer it",
+                    "send time stamps that fit it",
+                    "enter the step of the table, or leave it empty to infer it",
+                )
             )
         gap = times[at] - times[at - 1]
         unit = "step" if self.unit == "step" else "ns"
@@ -340,8 +345,12 @@ def _check_anchor(name: str, step: NamedStep, local: np.ndarray) -> None:
         base = name.rpartition("-")[0]
         stamp, is_at = show_time(local[int(off[0])]), names[int(found[off[0]])]
         raise DataError(
-            f"the time stamps do not fit the frequency {name!r}: {stamp} is in {is_at}; pass "
-            f"freq={base!r}, which accepts any anchor, or freq='{base}-{is_at}'"
+            f"the time stamps do not fit the frequency {name!r}: {stamp} is in {is_at}; "
+            + advice(
+                f"pass freq={base!r}, which accepts any anchor, or freq='{base}-{is_at}'",
+                "send time stamps that fit it",
+                f"enter {base} as the step, which accepts any anchor, or {base}-{is_at}",
+            )
         )
 
 

@@ -12,6 +12,7 @@ from convtimenet.data.time.steps import (
 )
 from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
 __all__ = ["infer_shared_frequency", "season_of"]
 
@@ -45,7 +46,10 @@ def infer_shared_frequency(
     inside[bounds[1:-1] - 1] = False
     gaps = np.diff(times).astype(np.int64)[inside]
     if not len(gaps):
-        raise DataError("no series has two rows to infer the frequency from; pass freq=...")
+        raise DataError(
+            "no series has two rows to infer the frequency from; "
+            + advice("pass freq=...", "send at least two rows of one", "enter the step")
+        )
     if times.dtype.kind == "i":
         return Frequency("step", _most_common(gaps))
     long = gaps.min() >= 23 * HOUR

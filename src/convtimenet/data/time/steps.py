@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.wording import advice
 
 __all__ = [
     "DAY",
@@ -157,7 +158,8 @@ def _unknown(name: str) -> DataError:
     return DataError(
         f"unknown frequency {name!r}; expected an optional count followed by one of {known} "
         "(S and E: start and end of month, quarter, year), '1M@15' for the 15th of every "
-        "month, or a bare number for integer steps; leave freq out to infer it"
+        "month, or a bare number for integer steps"
+        + advice("; leave freq out to infer it", "", "; leave the step empty to infer it")
     )
 
 

@@ -20,7 +20,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.filling.windows import LONGEST
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.progress import reading, showing
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = ["Scaled", "as_given", "check_season", "gaps_of", "read", "scaled_rows"]
 
@@ -69,7 +69,8 @@ def read(X: Any, verbose: int, **columns: Any) -> Table:
         ]
         raise DataError(
             f"expected at least one known value in each of {len(some) * C} channels, found none in "
-            f"{listing(names, 3)}; leave them out (target_cols), or give rows that have values"
+            f"{listing(names, 3)}; leave them out{advice(' (target_cols)', '')}, or give rows that "
+            "have values"
         )
     return table
 

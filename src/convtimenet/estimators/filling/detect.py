@@ -25,7 +25,7 @@ from convtimenet.estimators.filling.answers import (
 )
 from convtimenet.estimators.filling.hiding import Hidden, Shares, alike, digest, predicted
 from convtimenet.progress import counted, showing
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = ["METHODS", "check_alpha", "detect", "p_values"]
 
@@ -203,7 +203,8 @@ def _too_few(table: Table, scores: Sequence[np.ndarray], alpha: float) -> list[s
     enough = np.ceil(1e4 / least) / 1e4
     return [
         f"no value of {listing(names, 3)} can be flagged: of n scores the smallest p-value is 1/n, "
-        f"and n is down to {least} there; flag at least {100 * enough:g} % (alpha={enough:g})"
+        f"and n is down to {least} there; flag at least {100 * enough:g} %"
+        + advice(f" (alpha={enough:g})", "")
     ]
 
 

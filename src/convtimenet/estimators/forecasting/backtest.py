@@ -45,6 +45,11 @@ from convtimenet.wording import html_table, listing
 
 log = logging.getLogger(__name__)
 
+_SEEN = (
+    "the encoder starts from pretrain, which may have read rows that are forecast here: if it read "
+    "this table after the first cutoff, the scores may be too good"
+)
+
 
 class Forecaster(Protocol):
     """The methods and attributes of an estimator that a backtest uses."""
@@ -140,7 +145,9 @@ def backtest(
     Parameters
     ----------
     model
-        A copy with the same settings is fitted; `model` itself is not changed.
+        A copy with the same settings is fitted; `model` itself is not changed. The copy starts from
+        the encoder of `pretrain`, if that was called, with a notice: it may have read the rows that
+        are forecast.
     X
         A table, as for ``fit``. Series of a long table keep their ids, followed by "/<channel>" if
         there are several channels; each channel of a wide table becomes a series, with the columns
@@ -182,13 +189,15 @@ def backtest(
         )
     _check_known(table, past, n_windows)
     fitted = unfitted(model)
-    naive = None
+    naive, begun = None, hasattr(fitted, "pretrained_")
     parts = []
     for number in counted(range(n_windows)):
         end = past + number * step
         known = crop(table, 0, end)
         if number == 0 or (every and number % every == 0):
             fitted.fit(known)
+            if number == 0 and begun and fitted.network_.config.kernel_sizes:
+                log.warning(_SEEN)
             naive = _Naive(fitted, known, season, levels or ())
         assert naive is not None
         # covariates known ahead are read from the rows after the cutoff

@@ -14,7 +14,7 @@ from convtimenet.data.split import FittedRows, Rows
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast, device_of
-from convtimenet.errors import ConfigError, DataError
+from convtimenet.errors import DataError
 from convtimenet.estimators.base import finite
 from convtimenet.estimators.forecasting.effects import Effect, covariate_effects
 from convtimenet.estimators.forecasting.forecasts import (
@@ -28,6 +28,7 @@ from convtimenet.estimators.forecasting.intervals import (
     Calibration,
     IntervalSums,
     calibrate,
+    check_horizon,
     check_levels,
 )
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
@@ -84,7 +85,7 @@ class FittedForecaster(TableReader):
             are missing.
         """
         check_is_fitted(self, "fused_")
-        table = self.adapt(X)
+        table = self._to_score(X, first_row, end)
         if self.fitted_rows_ is None:
             log.warning(
                 "the model was saved by an earlier version, which did not record the rows that its "
@@ -95,7 +96,7 @@ class FittedForecaster(TableReader):
             first_row, notices = self.fitted_rows_.behind(table, first_row, end)
             for notice in notices:
                 log.warning(notice)
-        self.calibration_ = self._calibrate(self._reader.windows(table, first_row, end)[1])
+        self.calibration_ = self._calibrate(self.windows(table, first_row, end)[1])
         return self
 
     @classmethod
@@ -187,14 +188,11 @@ class FittedForecaster(TableReader):
         steps, H = self._steps(h), self.network_.config.outputs
         levels = () if level is None else check_levels(level)
         radii = tuple(self._calibrated().radius(one) for one in levels)
-        if radii and steps > H:
-            raise ConfigError(
-                f"intervals are limited to the trained horizon of {H} steps, "
-                f"found h={steps}; use a smaller h, leave level out, or train with a larger h"
-            )
+        if radii:
+            check_horizon(steps, H)
         self._reader.check_rows(table)
         plan, notices = self._plan(table, future, steps)
-        notices = (*notices, *self._said_of(table, bool(levels)))
+        notices = (*notices, *self._said_of(table, bool(levels), steps))
         return Request(
             table=table, steps=steps, levels=levels, radii=radii, plan=plan, notices=notices
         )
@@ -363,7 +361,7 @@ class FittedForecaster(TableReader):
             depending on the step.
         """
         check_is_fitted(self, "fused_")
-        return self._evaluated(self.adapt(X), first_row, end, level, season)
+        return self._evaluated(self._to_score(X, first_row, end), first_row, end, level, season)
 
     def _evaluated(
         self,
@@ -389,7 +387,7 @@ class FittedForecaster(TableReader):
                 "than on new rows",
                 seen,
             )
-        panel, windows = self._reader.windows(table, first_row, end)
+        panel, windows = self.windows(table, first_row, end)
         windows = scored_windows(windows, self.network_.config) if quick else windows
         intervals = self._interval_sums(level, len(table.channels), panel.values.device)
         with showing("scoring", self.verbose), autocast(panel.values.device, self.train_config_):

@@ -23,6 +23,7 @@ from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.levels import uncentred
+from convtimenet.estimators.forecasting.panel import sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_plan, training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
@@ -292,7 +293,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         train_end, valid_end = split_rows(split, lengths)
         season = season_of(table.frequency)
         size = *typical_size(train_end), len(table.channels)
-        preset = self._preset(table, train_end, split is None, season)
+        preset = self._preset(table, train_end, valid_end, split is None, season)
         config = self._model_config(preset, len(table.channels))
         loss = {"loss": None} if config.quantiles else {}  # quantile heads have one of their own
         train_config = self._train_config({**preset.train, **loss}, resume)
@@ -370,7 +371,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
         if scored and isinstance(valid, Windows):
             if self.calibration_ is None:
                 self.calibration_ = self._calibrate(valid, together=True)
-            found = self._evaluated(table, train_end, valid_end, (), None, quick=True)
+            scored_rows = sorted_by_id(table, train_end, valid_end)
+            found = self._evaluated(*scored_rows, (), None, quick=True)
             self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
         if scored and self.network_.config.pretrained:
             self.calibration_, notice = Calibration.completed(self.calibration_, H)

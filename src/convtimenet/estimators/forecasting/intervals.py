@@ -25,6 +25,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.network.revin import FEW, RevIN
 from convtimenet.training.losses import point_forecast
 from convtimenet.training.metrics import IntervalScores, outputs, own_batches, wide
+from convtimenet.wording import advice
 
 DEFAULT_LEVELS = (80.0, 95.0)
 _GRID = np.array([*range(1, 100), 99.5, 99.9])
@@ -182,9 +183,14 @@ def _needed(level: float) -> int:
 
 def _too_few(level: float, windows: int, possible: Sequence[float]) -> DataError:
     """The error for a level that needs more windows; names the largest possible level."""
-    remedy = "no level is possible: give more rows, or use a shorter horizon"
+    rows = "give more rows"  # which clients cannot: those of training count
+    remedy = f"{rows}, or use a shorter horizon"
+    remedy = f"no level is possible: {advice(remedy, 'ask for no intervals', remedy)}"
     if possible:
-        remedy = f"the largest possible level is {possible[-1]:g}; use that, or give more rows"
+        most = possible[-1]
+        quantiles = f" (quantiles {0.5 - most / 200:g} and {0.5 + most / 200:g})"
+        remedy = f"the largest possible level is {most:g}{advice('', quantiles, '')}; use that"
+        remedy += advice(f", or {rows}", "", f", or {rows}")
     needed = _needed(_GRID[_at(level)])
     return DataError(
         f"an interval of {level:g} % needs at least {needed} calibration values per step, "
@@ -213,6 +219,24 @@ def check_levels(level: Any) -> tuple[float, ...]:
                 f"{round(100 * one, 6):g}?"
             )
     return tuple(sorted({float(one) for one in given}))
+
+
+def check_horizon(steps: int, H: int) -> None:
+    """Check that a forecast with intervals ends within the trained horizon.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    if steps > H:
+        raise ConfigError(
+            f"intervals are limited to the trained horizon of {H} steps, found "
+            + advice(
+                f"h={steps}; use a smaller h, leave level out, or train with a larger h",
+                f"{steps} to forecast; ask for fewer, or for no intervals",
+            )
+        )
 
 
 def band_names(levels: Sequence[float]) -> list[str]:

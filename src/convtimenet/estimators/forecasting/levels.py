@@ -18,7 +18,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.wording import listing
+from convtimenet.wording import advice, listing
 
 __all__ = [
     "Levelled",
@@ -131,8 +131,10 @@ def around_level(
         ]
         raise DataError(
             f"expected a known value in the rows that the model reads of {listing(of, 3)}, found "
-            "none, and the model keeps no mean of its training rows; give rows with values, leave "
-            "the channel out, or fit the model to rows that have some (scale=True)"
+            "none, and the model keeps no mean of its training rows; give rows with values"
+            + advice(
+                ", leave the channel out, or fit the model to rows that have some (scale=True)", ""
+            )
         )
     centre = np.where(silent, level, scaler.centre)
     return Scaler(centre, np.broadcast_to(scaler.scale, centre.shape).copy())

@@ -17,7 +17,7 @@ from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
-from convtimenet.data.table_rows import pad_front, pieces
+from convtimenet.data.table_rows import pad_front, pieces, select_series
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
@@ -34,7 +34,7 @@ from convtimenet.training.metrics import (
     wide,
 )
 
-__all__ = ["Panel", "evaluate_windows", "roll", "rows_for"]
+__all__ = ["Panel", "evaluate_windows", "roll", "rows_for", "sorted_by_id"]
 
 
 class Panel:
@@ -162,6 +162,19 @@ class Panel:
             values = table.values[bounds[s] : first[s]].T
             found[s] = seasonal_scale(np.where(np.isfinite(values), values, np.nan), season)
         return torch.from_numpy(found)
+
+
+def sorted_by_id(table: Table, *own: Any) -> tuple[Any, ...]:
+    """A table with its series in the order of their ids, and what is `own` to each, as arrays (S,)
+    or a scaler, in the same order. What is chosen from few of many windows, or by blocks of them,
+    then does not depend on the order in which the series are stored."""
+    ids: list[Any] = table.ids.tolist()
+    series = range(len(ids))
+    order = np.array(sorted(series, key=lambda s: (isinstance(ids[s], str), ids[s])))
+    if (order == series).all():
+        return table, *own
+    moved = (one if isinstance(one, Scaler) and one.centre.ndim == 2 else one[order] for one in own)
+    return select_series(table, order), *moved
 
 
 def rows_for(table: Table, config: ModelConfig) -> int | np.ndarray:

@@ -15,13 +15,13 @@ import torch
 
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.covariates import Encoder
-from convtimenet.data.table_rows import extend
+from convtimenet.data.table_rows import crop, extend
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.levels import near
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
@@ -29,6 +29,7 @@ from convtimenet.network.inference import fuse
 from convtimenet.settings import whole_number
 from convtimenet.training.closed_form.guard import some_windows
 from convtimenet.training.taught import TaughtWindows
+from convtimenet.wording import advice
 
 __all__ = [
     "naive_season",
@@ -68,6 +69,8 @@ def training_windows(
         horizon = "" if config.pretrained else f", {H} of them for the horizon"
         what = f"expected at least {least} rows{horizon}, found {found}"
         raise DataError(f"{what}; give more rows, or use a shorter horizon (h)")
+    if not config.kernel_sizes:  # else the order of batches is the table's
+        table, train_end, valid_end, scaler = sorted_by_id(table, train_end, valid_end, scaler)
     rest = scaler, encoder, device, spare
     if config.pretrained:
         for first in (train_end, valid_end):
@@ -75,7 +78,7 @@ def training_windows(
                 return _windows(table, first, valid_end, config, *rest)
         end = valid_end + H - 1
         with suppress(DataError):
-            return _windows(extend(table, H - 1), end, end, config, *rest)
+            return _windows(extend(crop(table, 0, valid_end), H - 1), end, end, config, *rest)
     return _windows(table, train_end, valid_end, config, *rest)
 
 
@@ -99,8 +102,13 @@ def _windows(
     if not examples.any_target():
         raise DataError(
             f"no window to train on: no known value in the training rows has another known value "
-            f"in the {L} rows before it; give a table with fewer gaps, a longer context "
-            "(input_size), or fill them (fill=0 if a missing value means none)"
+            f"in the {L} rows before it; give a table with fewer gaps, "
+            + advice(
+                "a longer context (input_size), or fill them (fill=0 if a missing value means "
+                "none)",
+                "or fill them",
+                "or choose that missing values mean zero",
+            )
         )
     if not (valid_end > train_end).any():
         return examples, None, None, []

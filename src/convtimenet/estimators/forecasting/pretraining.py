@@ -173,17 +173,25 @@ class PretrainableForecaster(RetrainedForecaster):
             self._settings("training"),
         )
 
-    def _preset(self, table: Table, train_end: np.ndarray, holds_back: bool, season: int) -> Preset:
+    def _preset(
+        self,
+        table: Table,
+        train_end: np.ndarray,
+        valid_end: np.ndarray,
+        holds_back: bool,
+        season: int,
+    ) -> Preset:
         """The settings of `preset_for`; or for few rows those of the weights of the package, and
-        for more those of exponential smoothing, unless a linear map is better."""
+        for more those of exponential smoothing, unless a linear map is better. Rows after
+        `valid_end` (S,) do not count."""
         channels = len(table.channels)
         size = rows, _ = typical_size(train_end)
-        longest = int(table.lengths.max())
+        longest = int(valid_end.max())
         if self.quality in (PRETRAINED, TUNED):
             preset = self.preset_for(*size, channels, season, longest)
             return with_theta(preset, longest, table.frequency)
         preset = self.preset_for(*size, channels, season)
-        if self.is_ready_for(table.lengths, channels):
+        if self.is_ready_for(valid_end, channels):
             preset = pretrained_forecast(longest, season)
             return with_theta(preset, longest, table.frequency)
         short = smoothing_forecast(rows, longest, self.h, season)

@@ -30,7 +30,7 @@ from convtimenet.estimators.forecasting.levels import (
     silent_rows,
     uncentred,
 )
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.files.maps import blocks
 from convtimenet.network.revin import FEW
 from convtimenet.wording import listing
@@ -255,6 +255,7 @@ class Reader:
         DataError
             If no window fits.
         """
+        table = table if self.config.kernel_sizes else sorted_by_id(table)[0]
         scaler = self._near(self.scaler_for(table), table)
         panel = self._panel(table, scaler, rows_for(table, self.config))
         return panel.windows(self.config.context_length, self.config.outputs, 0, table.lengths)

@@ -34,7 +34,7 @@ from convtimenet.estimators.forecasting.intervals import (
     distances,
 )
 from convtimenet.estimators.forecasting.levels import near
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_windows
 from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import phase_of
@@ -251,12 +251,13 @@ class RetrainedForecaster(FittedForecaster):
     ) -> list[tuple[Windows, Windows]]:
         """Windows to train on and windows to score, per fold. Values from the fold's start on are
         masked in the former, so that windows reaching beyond it can still be used."""
-        L, H = config.context_length, config.outputs
+        L, H, scaler = config.context_length, config.outputs, self.scaler_
+        if not config.kernel_sizes:
+            table, scaler = sorted_by_id(table, scaler)
         starts = fold_starts(table.lengths, config.least_context, H)
         if not config.masks or starts is None:
             return []
         rows = rows_for(table, config)
-        scaler = self.scaler_
         if config.revin:  # a level that float32 cannot hold would leave errors of rounding
             scaler = near(scaler, *statistics(table), config)
         panel = Panel(table, scaler, rows, masks=True, encoder=self.covariates_, device=device)
@@ -337,7 +338,7 @@ class RetrainedForecaster(FittedForecaster):
         if not weights:
             return
         first, kept = copy(self), _below(_FIRST, arrays)
-        first.history_ = replace(self.history_, refitted=False)
+        first.history_ = replace(self.history_, refitted=False, second=None)
         if values is None:
             first.fitted_rows_ = FittedRows.from_arrays(kept, self.tail_)
         else:

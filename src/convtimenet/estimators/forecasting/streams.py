@@ -15,7 +15,7 @@ from convtimenet.data.covariates import Encoder
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.estimators.forecasting.levels import near
-from convtimenet.estimators.forecasting.panel import Panel, rows_for
+from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.files.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
@@ -46,6 +46,7 @@ def best_context(
     if len(contexts) == 1:
         return contexts[0]
     longest, H = max(contexts), config.outputs
+    table, train_end, scaler = sorted_by_id(table, train_end, scaler)
     scaler = scaler.near(*statistics(table, train_end))
     least = longest + H if table.long else 0
     panel = Panel(table, scaler, least, masks=config.masks, encoder=encoder, device=device)
@@ -75,6 +76,7 @@ def linear_is_better(
     longest, L, H = max(contexts), config.context_length, config.outputs
     if longest + H > train_end.max():
         return False
+    table, train_end = sorted_by_id(table, train_end)
     scaler, unknown = statistics(table, train_end)
     panel = Panel(
         table,

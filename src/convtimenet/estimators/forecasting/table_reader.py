@@ -14,20 +14,22 @@ from convtimenet.data.agreement import Terms, match_ids, unseen_ids
 from convtimenet.data.covariates import Encoder, agreed, calendar_names, terms_of
 from convtimenet.data.future import read_plan, rows_ahead
 from convtimenet.data.sources.by_role import Wanted
-from convtimenet.data.table_rows import select_channels
+from convtimenet.data.split import Rows, scored_rows
+from convtimenet.data.table_rows import crop, select_channels
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.time.steps import frequency_name
-from convtimenet.data.windows import Scaler
+from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import device_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.forecasting.levels import Levelled
+from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
 from convtimenet.estimators.presets import MOST_MAPS, Preset
 from convtimenet.progress import is_quiet, reading, showing
-from convtimenet.wording import column_names, listing
+from convtimenet.wording import advice, column_names, listing
 
 __all__ = ["TableReader"]
 
@@ -111,7 +113,9 @@ class TableReader(ConvTimeNetEstimator):
         """The same without the notices."""
         hint = ""
         if self.covariates_.futr:
-            hint = "; covariates of the rows ahead go into predict(future=...)"
+            hint = "; covariates of the rows ahead go into " + advice(
+                "predict(future=...)", '"future" in the JSON body', "a file of their own"
+            )
         if isinstance(X, Table):
             table = agreed(X, self.terms)
         else:
@@ -122,8 +126,8 @@ class TableReader(ConvTimeNetEstimator):
         elif fixed and len(table.channels) != fixed:
             raise DataError(
                 f"the model was fitted with weights for each of {fixed} channels, the table has "
-                f"{len(table.channels)}; give the same channels or fit without "
-                "revin_affine_channels and linear_channels"
+                f"{len(table.channels)}; give the same channels"
+                + advice(" or fit without revin_affine_channels and linear_channels", "")
             )
         return table
 
@@ -197,13 +201,21 @@ class TableReader(ConvTimeNetEstimator):
         """A config with the sizes of the covariates; by default those known ahead have effects."""
         if encoder.any and config.pretrained:
             raise ConfigError(
-                f"quality={self.quality!r} reads no covariates; leave them out, or use "
-                "quality='fast' for those known ahead, or quality='auto'"
+                advice(f"quality={self.quality!r}", f"quality {self.quality}")
+                + " reads no covariates; leave them out, or use "
+                + advice(
+                    "quality='fast' for those known ahead, or quality='auto'",
+                    "fast for those known ahead, or auto",
+                )
             )
         if (encoder.hist or encoder.stat) and not config.kernel_sizes:
             raise ConfigError(
-                "quality='fast' reads only covariates known ahead: leave out hist_exog and "
-                "stat_exog, or use quality='auto'"
+                advice(
+                    "quality='fast' reads only covariates known ahead: leave out hist_exog and "
+                    "stat_exog, or use quality='auto'",
+                    "quality fast reads only covariates known ahead: choose no column as known "
+                    "so far, or quality auto",
+                )
             )
         sizes = encoder.sizes
         if self.preset == "auto" and sizes["futr_exog"]:
@@ -223,7 +235,13 @@ class TableReader(ConvTimeNetEstimator):
         if not names:
             if future is None:
                 return {}, []
-            raise ConfigError("future=... is given, but the model has no futr_exog; leave it out")
+            raise ConfigError(
+                advice(
+                    "future=... is given, but the model has no futr_exog; leave it out",
+                    '"future" is given, but the model reads no covariates of the rows ahead; leave '
+                    "it out",
+                )
+            )
         given = read_plan(future, table, self.wanted_ahead(table, self.terms))
         ahead = self._reader.ahead(steps)
         plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
@@ -274,16 +292,42 @@ class TableReader(ConvTimeNetEstimator):
         # models of earlier versions have none
         return scaler if level is None else Levelled.restored(scaler, level)
 
-    def _said_of(self, table: Table, intervals: bool) -> list[str]:
-        """Notices of a table to forecast, logged."""
+    def _said_of(self, table: Table, intervals: bool, steps: int) -> list[str]:
+        """Notices of a table to forecast for so many steps, logged."""
         notices = self._reader.notices(table, intervals)
+        L, H = self.network_.config.context_length, self.network_.config.outputs
+        if self.covariates_.any:
+            notices += self.covariates_.missing(crop(table, table.lengths - L, table.lengths))
+        if steps > H and self.covariates_.hist:
+            names = listing([column.name for column in self.covariates_.hist])
+            notices.append(
+                f"hist_exog are not known behind the end of the table: where steps {H + 1} to "
+                f"{steps} read {names} there, numbers are their mean in training, texts no category"
+            )
         for notice in notices:
             log.warning(notice)
         return notices
 
+    def _to_score(self, X: Any, first: Rows | None, end: Rows | None) -> Table:
+        """A table for the fitted network, as `adapt` reads it, whose rows [first, end) are to be
+        forecast; missing covariates of the rows that are read for that are told of in the log."""
+        table = self.adapt(X)
+        if self.covariates_.any:
+            first, end = scored_rows(table, first, end)
+            begin = np.subtract(first, self.network_.config.context_length)
+            read = crop(table, np.minimum(begin, np.subtract(end, 1)), np.maximum(end, 1))
+            for notice in self.covariates_.missing(read):
+                log.warning(notice)
+        return table
+
     def scaler_for(self, table: Table) -> Scaler:
         """The scaler of the series of a table."""
         return self._reader.scaler_for(table)
+
+    def windows(self, table: Table, first: Rows | None, end: Rows | None) -> tuple[Panel, Windows]:
+        """What the fitted network reads of a table that `adapt` returned, to forecast its rows
+        [first, end); as `Reader.windows`."""
+        return self._reader.windows(table, first, end)
 
     @property
     def _reader(self) -> Reader:

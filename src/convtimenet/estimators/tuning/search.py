@@ -10,8 +10,9 @@ from numbers import Integral
 from os import PathLike
 from typing import Any, NoReturn
 
+from convtimenet import processes
 from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
-from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
+from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, ProcessError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.parameters import given_by, unfitted
 from convtimenet.estimators.presets import PRETRAINED, TUNED
@@ -90,8 +91,8 @@ def tune(
     Raises
     ------
     ConfigError
-        If there is nothing to search, a parameter of `space` is unknown or fixed, or a setting is
-        out of range.
+        If there is nothing to search, a parameter of `space` is unknown or fixed, a setting is out
+        of range, or this process is one of several that train together.
     DataError
         If the data cannot be used, or are too few for a validation split.
     CheckpointError
@@ -133,6 +134,7 @@ class Search:
         space: Mapping[str, Any] | None = None,
         fit: Mapping[str, Any] | None = None,
     ):
+        processes.check_alone("a search for settings")
         _check_quality(estimator)
         if not isinstance(estimator.random_state, Integral):  # the same split in every trial
             estimator = unfitted(estimator, random_state=seed)
@@ -242,7 +244,8 @@ class Search:
             self.study.give_back(trial)
             self._stopped(stop)
         except (ConvTimeNetError, AbandonTraining) as error:
-            if trial.default:  # the user's own settings
+            # the user's own settings; or processes that began to train together meanwhile
+            if trial.default or isinstance(error, ProcessError):
                 self.study.give_back(trial)
                 raise
             log.error("trial %d failed: %s", trial.number, error)

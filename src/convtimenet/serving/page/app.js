@@ -31,6 +31,8 @@ let shownAnswers = null;
 let shownCurve = null;
 let polling = null;
 let shownGiven = null; // the count of files that were given, with the one on the page
+let redraw = false; // what was refused is still in the controls
+let acts = 0; // requests that change something, of this page
 const edited = new Set(); // numbers that are not the defaults of this file, by the user's hand
 let waiting = 0; // requests that change something and are not answered
 
@@ -53,6 +55,7 @@ async function act(words, method, path, body) {
   $("problem").hidden = true;
   $("busy").textContent = words;
   waiting += 1;
+  acts += 1;
   showStart();
   try {
     const answer = await ask(method, path, body);
@@ -61,6 +64,7 @@ async function act(words, method, path, body) {
   } catch (error) {
     const gone = error instanceof TypeError;
     problem(gone ? "The program does not answer: expected it to run, found it stopped; start convtimenet app again." : error.message);
+    redraw = true;
     await refresh();
     return false;
   } finally {
@@ -76,11 +80,14 @@ function showStart() {
 }
 
 async function refresh() {
+  const before = acts;
+  let found = redraw && state.files ? state : null; // without an answer; the next action says so
   try {
-    show(await ask("GET", "/app/state"));
+    found = await ask("GET", "/app/state");
   } catch {
-    // the next action says so
+    // what is known is shown
   }
+  if (found && before === acts) show(found); // else the answer of what was asked since is newer
 }
 
 function problem(words) {
@@ -116,10 +123,24 @@ function fill(id, head, rows, more = 0) {
   $(id).replaceChildren(top, body);
 }
 
+const short = (number) => (Number.isFinite(number) ? String(Number(number.toPrecision(4))) : "not a number");
+
+// A picture in words: from when to when each line goes, and the range of its values.
+function inWords(what, lines) {
+  const each = lines.map(({ name, x, y }) => {
+    const known = y.filter(Number.isFinite);
+    const range = known.length ? `${short(Math.min(...known))} to ${short(Math.max(...known))}` : "no values";
+    return `${name}, from ${x[0]} to ${x.at(-1)}: ${range}`;
+  });
+  return `${what}. ${each.join("; ")}.`;
+}
+
 const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
 
 function plot(id, lines, x = {}, y = {}) {
   let colour = -1;
+  const { what } = $(id).dataset;
+  if (what) $(id).setAttribute("aria-label", inWords(what, lines));
   const banded = lines.find((line) => line.lo); // the first of the bands stands for all in the legend
   const traces = lines.flatMap((line) => {
     const ahead = line.ahead ?? false;
@@ -217,14 +238,14 @@ function columnsChosen() {
 
 async function lookAgain(focus) {
   const kind = $("kind").value;
-  const body = { kind };
+  const body = { kind, given: state.given };
   if (kind === "table" && state.look.kind === "table") body.columns = columnsChosen();
   if (kind === "recordings" && state.look.kind === "recordings") body.label_col = $("label-col").value || null;
   await act("Reading…", "POST", "/app/look", body);
   $(focus)?.focus();
 }
 
-function showLook() {
+function showLook(changed) {
   const look = state.look;
   const table = look?.kind === "table";
   $("check").hidden = !look;
@@ -238,6 +259,7 @@ function showLook() {
   list("notices", look.notices ?? []);
   $("preview").hidden = "error" in look;
   if (!("error" in look)) plot("preview", look.chart);
+  $("drawn").textContent = look.drawn ?? "";
   $("columns-box").hidden = !table;
   $("format-box").hidden = !table;
   $("label-box").hidden = table || !look.columns.length;
@@ -255,14 +277,12 @@ function showLook() {
   if (state.given !== shownGiven) edited.clear();
   shownGiven = state.given;
   if (table && look.horizon) {
-    if (!edited.has("h")) {
-      $("h").value = look.horizon;
-      $("reason").textContent = `chosen: ${look.reason}`;
-    }
+    if (!edited.has("h")) $("h").value = look.horizon;
+    showReason();
     if (!edited.has("season")) $("season").value = "";
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
-  if (look.task) $("task").value = look.task;
+  if (changed && look.task) $("task").value = look.task;
   const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
   const ahead = look.chosen?.futr_exog?.length > 0;
   const [pretrained, tuned, fast, auto] = document.querySelectorAll("[name=quality]");
@@ -274,6 +294,12 @@ function showLook() {
   }
   if (fast.disabled && fast.checked) auto.checked = true;
   showTask();
+}
+
+// Why the number of steps is what it is, as long as it is that of the file.
+function showReason() {
+  const { horizon, reason } = state.look;
+  $("reason").textContent = Number($("h").value) === horizon ? `chosen: ${reason}` : `by default ${horizon}: ${reason}`;
 }
 
 function taskNow() {
@@ -305,6 +331,7 @@ function setTo({ task, h, level, quality, season, alpha, method }) {
   document.querySelector(`[name=quality][value=${quality}]`).checked = true;
   if (task === "forecast") $("h").value = h;
   if (task === "forecast" && h !== state.look?.horizon) edited.add("h");
+  if (state.look?.horizon) showReason();
   if (season) edited.add("season");
   if (task === "forecast" || task === "impute") {
     for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
@@ -335,6 +362,7 @@ function showJob() {
   const job = state.job;
   const running = job?.state === "running";
   showStart();
+  $("reading").disabled = running; // the run is of what these say
   $("stop").hidden = !running;
   $("job").hidden = !running;
   $("failed").hidden = job?.state !== "failed";
@@ -371,7 +399,6 @@ function showCurve() {
   if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
   const title = (text) => ({ title: { text, standoff: 6 } });
   plot("curve", lines, { ...title("epoch"), ...(x.length < 12 && { dtick: 1 }) }, title("loss"));
-  const short = (loss) => (Number.isFinite(loss) ? String(Number(loss.toPrecision(4))) : "not a number");
   const name = one.training[0].toUpperCase() + one.training.slice(1);
   let words = `${name}, epoch ${x.length} of at most ${one.epochs}: training loss ${short(one.train.at(-1))}`;
   if (validated.length) {
@@ -400,7 +427,7 @@ function showResult() {
   const { file } = TASKS[result.task];
   const files = file ? [file] : [];
   if (forecast || !table) files.push(["model.zip", "Model (zip)"]);
-  if (result.report) files.push(["report.html", "Report (HTML)"]);
+  files.push(["report.html", "Report (HTML)"]);
   $("downloads").replaceChildren(
     ...files.map(([name, words]) => element("a", words, { href: `/app/files/${name}`, class: "button", download: "" })),
   );
@@ -408,6 +435,7 @@ function showResult() {
   $("forecast-box").hidden = !forecast;
   if (forecast) {
     plot("forecast", result.chart);
+    $("forecast-drawn").textContent = result.drawn;
     fill("rows", result.table.head, result.table.rows, result.table.total - result.table.rows.length);
   }
   $("new-box").hidden = table;
@@ -417,8 +445,7 @@ function showResult() {
   fill("scores", head, result.scores.map((row) => head.map((key) => row[key])));
   $("python").textContent = result.python;
   $("command").textContent = result.command;
-  $("report-head").hidden = $("report").hidden = !result.report;
-  if (result.report) $("report").src = `/app/report?${state.version}`;
+  $("report").src = `/app/report?${state.version}`;
 }
 
 function showAnswers() {
@@ -445,10 +472,11 @@ addEventListener("message", (event) => {
 function show(found) {
   const was = state.job?.state;
   state = found;
-  const look = JSON.stringify(state.look);
+  const look = `${state.given} ${JSON.stringify(state.look)}`; // another file may hold the same
   const settings = state.job?.settings;
   const again = shownLook === null && settings; // the page was loaded again
-  if (look !== shownLook) showLook();
+  if (redraw || look !== shownLook) showLook(look !== shownLook);
+  redraw = false;
   if (again) setTo(settings);
   $("ahead-name").textContent = state.files.ahead ? `Given: ${state.files.ahead}` : "None given yet.";
   showJob();
@@ -463,7 +491,8 @@ function show(found) {
 async function takeFile(file, slot = "data") {
   if (!file) return;
   const words = slot === "new" ? "Answering…" : "Reading…";
-  const done = await act(words, "PUT", `/app/${slot}?name=${encodeURIComponent(file.name)}`, file);
+  const of = slot === "data" ? "" : `&given=${state.given}`; // the file that these belong to
+  const done = await act(words, "PUT", `/app/${slot}?name=${encodeURIComponent(file.name)}${of}`, file);
   if (done && slot === "data") $("h-check").focus();
 }
 
@@ -503,11 +532,12 @@ for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
   $(id).addEventListener("change", () => lookAgain(id));
 }
 for (const id of ["h", "season"]) $(id).addEventListener("input", () => edited.add(id));
+$("h").addEventListener("input", showReason);
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));
   const quality = document.querySelector("[name=quality]:checked").value;
-  const body = { task: taskNow(), level, quality, method: $("method").value };
+  const body = { task: taskNow(), level, quality, method: $("method").value, inputs: state.inputs };
   if (!$("h").disabled) body.h = Number($("h").value);
   if (!$("alpha").disabled) body.alpha = Number((Number($("alpha").value) / 100).toPrecision(6));
   if (!$("season").disabled && $("season").value) body.season = Number($("season").value);
@@ -524,4 +554,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   shownCurve = null;
   showCurve();
 });
+// Another tab may have changed the file. The click that brings a window to the front is about what
+// it showed, so it comes first.
+const refreshLater = () => setTimeout(() => document.hidden || waiting || refresh(), 500);
+document.addEventListener("visibilitychange", refreshLater);
+addEventListener("focus", refreshLater);
 refresh();

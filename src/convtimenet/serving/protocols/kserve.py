@@ -27,7 +27,15 @@ from convtimenet.serving.json_body import parsed
 from convtimenet.serving.models import Forecasting, Models
 from convtimenet.serving.protocols.series import table_of
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    Error,
+    answers,
+    body_of,
+    checked,
+    refusals,
+    reply_of,
+)
 from convtimenet.wording import listing
 
 PATH = "/v1/timeseries/forecast"
@@ -74,11 +82,42 @@ class TimeSeriesRequest(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
+class ForecastContent(BaseModel):
+    type: Kind
+    name: str
+    mean_forecast: list[float] | list[list[float]]
+    frequency: FrequencyName
+    start_timestamp: str
+    quantiles: dict[str, list[float] | list[list[float]]] | None
+
+
+class ForecastOutput(BaseModel):
+    type: Literal["time_series_forecast"]
+    id: str
+    status: Literal["completed"]
+    content: list[ForecastContent]
+    error: None
+
+
+class TimeSeriesAnswer(BaseModel):
+    id: str
+    created_at: int
+    status: Literal["completed"]
+    error: None
+    model: str
+    outputs: list[ForecastOutput]
+    usage: None
+
+
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes of the protocol."""
-    router = APIRouter(tags=["KServe time series"])
+    router = APIRouter(tags=["KServe time series"], responses=refusals(Error))
 
-    @router.post(PATH, openapi_extra=body_of(TimeSeriesRequest))
+    @router.post(
+        PATH,
+        openapi_extra=body_of(TimeSeriesRequest),
+        responses=refusals(Error, *COMPUTING) | answers(TimeSeriesAnswer),
+    )
     async def forecast(request: Request) -> Response:
         """Forecast series that are given as numbers."""
         one = _Forecast(models, await request.body())
@@ -199,7 +238,13 @@ def _level(q: float) -> float:
     """The level in per cent whose lower or upper bound is this quantile; 0 for the forecast."""
     if not 0 < q < 1:
         raise DataError(f"quantiles: expected numbers between 0 and 1, found {q:g}; correct it")
-    return round(abs(100 - 200 * q), 6)
+    level = round(abs(100 - 200 * q), 6)
+    if 0 < level < 1:  # it would be taken for a fraction
+        raise DataError(
+            f"quantiles: expected 0.5, or numbers that are at least 0.005 from it, found {q:g}; "
+            "correct it"
+        )
+    return level
 
 
 def _band(q: float, level: float) -> str:

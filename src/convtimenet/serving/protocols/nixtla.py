@@ -7,11 +7,12 @@ the model's ``futr_exog``, then those of ``hist_exog``.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet.data.agreement import Labels
@@ -25,12 +26,41 @@ from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import check_cells, parsed
 from convtimenet.serving.models import Forecasting, Models
 from convtimenet.serving.protocols.series import table_of
+from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    Error,
+    answers,
+    body_of,
+    check_query,
+    checked,
+    refusals,
+    reply_of,
+)
 from convtimenet.serving.settings import MOST_CELLS
 from convtimenet.wording import listing
 
 PATH = "/v2/forecast"
+_HERE = "this server only forecasts with the models that it was started with"
+_TUNING = (
+    f"fine-tuning: {_HERE}; train one with `convtimenet forecast FILE --save FOLDER`, and start "
+    "the server with it"
+)
+_DETECTING = (
+    f"detection of anomalies: {_HERE}; use `convtimenet detect FILE`, or `detect` in Python"
+)
+_ABSENT = {
+    "/usage": f"usage: {_HERE}, and counts nothing by key; /metrics counts all requests",
+    "/v2/cross_validation": f"cross_validation: {_HERE}; leave add_history=True out of forecast, "
+    "or use `cross_validation` of the estimator in Python",
+    "/v2/anomaly_detection": _DETECTING,
+    "/v2/online_anomaly_detection": _DETECTING,
+    "/v2/finetune": _TUNING,
+    "/v2/finetuned_models": _TUNING,
+    "/v2/finetuned_models/{name}": _TUNING,
+}
+"""What the client asks for besides: what it is, and what to do instead."""
 _UNNAMED = "timegpt-1"
 """What the client names if its caller names no model."""
 Number = float | None
@@ -63,29 +93,55 @@ class NixtlaRequest(BaseModel):
     model_parameters: dict[str, Any] | None = None
 
 
+class NixtlaAnswer(BaseModel):
+    mean: list[float]
+    intervals: dict[str, list[float]] | None
+    weights_x: None
+    feature_contributions: None
+
+
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes that the client calls."""
-    router = APIRouter(tags=["Nixtla"])
+    router = APIRouter(tags=["Nixtla"], responses=refusals(Error))
 
     @router.get("/validate_api_key")
     async def valid() -> dict[str, str]:
         """Answers whoever has the token."""
         return {"detail": "the key is valid"}
 
-    @router.get("/model_params")
+    @router.get(
+        "/model_params",
+        dependencies=[Depends(check_query)],
+        responses=refusals(Error, 404, 422),
+    )
     async def parameters(model: str = _UNNAMED, freq: str = "") -> dict[str, Any]:
         """Context and horizon of a forecaster, by which the client shortens its series."""
         config = _named(models, model).model.network_.config
         sizes = {"input_size": config.context_length, "horizon": config.outputs}
         return {"detail": sizes}
 
-    @router.post(PATH, openapi_extra=body_of(NixtlaRequest))
+    @router.post(
+        PATH,
+        openapi_extra=body_of(NixtlaRequest),
+        responses=refusals(Error, *COMPUTING) | answers(NixtlaAnswer),
+    )
     async def forecast(request: Request) -> Response:
         """Forecast series that are given as numbers."""
         one = _Forecast(models, await request.body())
         return reply_of(await engine.run(one.prepare, one.finish))
 
+    for path, said in _ABSENT.items():
+        router.add_api_route(
+            path, _absent(said), methods=["GET", "POST", "DELETE"], include_in_schema=False
+        )
     return router
+
+
+def _absent(said: str) -> Callable[[], Awaitable[None]]:
+    async def refuse() -> None:
+        raise Refused(404, said)
+
+    return refuse
 
 
 def _named(models: Models, name: str) -> Forecasting:
@@ -198,7 +254,13 @@ def _check_features(sent: NixtlaRequest) -> None:
 
 
 def _check_model(served: Forecasting) -> None:
-    encoder = served.model.covariates_
+    model, encoder = served.model, served.model.covariates_
+    fixed = model.network_.config.fixed_channels or (len(model.channels_) if model.scale else 1)
+    if fixed > 1:
+        raise DataError(
+            f"the model forecasts {listing(model.channels_)} together, but {PATH} sends one "
+            "variable for each series; POST a table to /forecast"
+        )
     lacking = [*(one.name for one in encoder.stat), *encoder.calendar]
     if lacking:
         raise DataError(

@@ -11,7 +11,7 @@ import struct
 from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from convtimenet import __version__
@@ -23,9 +23,21 @@ from convtimenet.serving.json_body import check_cells, parsed, written
 from convtimenet.serving.models import Labelling, Models, Served
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import Reply, json_reply
-from convtimenet.serving.schemas import body_of, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    TextError,
+    answers,
+    body_of,
+    checked,
+    refusals,
+    reply_of,
+)
 
+_OCTETS = "application/octet-stream"
 _HEADER = "inference-header-content-length"
+_BINARY = {_OCTETS: {"type": "string", "format": "binary"}}
+_VERSION = "1"
+"""The version of every model."""
 _TYPES: dict[str, str] = {
     "FP64": "<f8",
     "FP32": "<f4",
@@ -38,7 +50,25 @@ DataType = Literal[
     "FP64", "FP32", "FP16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32",
     "UINT64",
 ]  # fmt: skip
-Parameters = dict[str, bool | int | float | str]
+
+
+class InputParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data_size: int | None = None
+
+
+class OutputParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data: bool | None = None
+
+
+class RequestParameters(BaseModel):
+    """Those of Triton's scheduler change no answer; its client sends them if it is asked to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    binary_data_output: bool | None = None
+    priority: int | None = Field(None, description="of no effect: requests are answered in turn")
+    timeout: int | None = Field(None, description="of no effect: the server has its own")
 
 
 class InferInput(BaseModel):
@@ -46,27 +76,46 @@ class InferInput(BaseModel):
     name: Literal["x"]
     shape: list[int] = Field(min_length=3, max_length=3)
     datatype: DataType
-    parameters: Parameters = {}
+    parameters: InputParameters | None = None
     data: Any = Field(None, json_schema_extra={"type": "array", "items": {}})
 
 
 class InferOutput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    parameters: Parameters = {}
+    parameters: OutputParameters | None = None
 
 
 class InferRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     id: str | None = Field(None, max_length=1000)
-    parameters: Parameters = {}
+    model_name: str | None = Field(None, description="as in the address; KServe's client sends it")
+    model_version: str | None = Field(None, description="as in the address")
+    parameters: RequestParameters | None = None
     inputs: list[InferInput] = Field(min_length=1, max_length=1)
     outputs: list[InferOutput] | None = None
 
 
+class OutputTensor(BaseModel):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = Field(None, description="absent if it is binary, after the JSON")
+    parameters: dict[str, int] | None = Field(None, description="binary_data_size, if it is")
+
+
+class InferAnswer(BaseModel):
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes of the protocol."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    router = APIRouter(
+        prefix="/v2", tags=["Open Inference Protocol"], responses=refusals(TextError)
+    )
 
     @router.get("")
     async def server() -> dict[str, Any]:
@@ -82,37 +131,57 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         """Whether the server runs."""
         return {"live": True}
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", responses=refusals(TextError, 503))
     async def ready() -> dict[str, bool]:
         """Whether it answers; it is up only with its models loaded and warm."""
         if not engine.ready:
             raise Refused(503, "the server no longer computes; restart it")
         return {"ready": True}
 
-    @router.get("/models/{name}")
     async def metadata(name: str) -> dict[str, Any]:
         """Inputs and outputs of a model; a forecaster has none here."""
         served = models.named(name)
         tensors = _tensors(served) if isinstance(served, Labelling) else ([], [])
         return {
             "name": served.name,
-            "versions": ["1"],
+            "versions": [_VERSION],
             "platform": "convtimenet",
             "inputs": tensors[0],
             "outputs": tensors[1],
         }
 
-    @router.get("/models/{name}/ready")
     async def model_ready(name: str) -> dict[str, Any]:
         """Whether a model answers."""
         return {"name": models.named(name).name, "ready": True}
 
-    @router.post("/models/{name}/infer", openapi_extra=body_of(InferRequest))
     async def infer(request: Request, name: str) -> Response:
         """Classes and probabilities, or numbers, for cases."""
         one = _Infer(models, name, await request.body(), request.headers.get(_HEADER))
         return reply_of(await engine.run(one.prepare, one.finish))
 
+    def check_version(name: str, version: str) -> None:
+        if version != _VERSION:
+            raise Refused(
+                404,
+                f"{models.named(name).name!r} has no version {version[:64]!r}; expected "
+                f"{_VERSION!r}, or an address without /versions",
+            )
+
+    for path, checks in (
+        ("/models/{name}", []),
+        ("/models/{name}/versions/{version}", [Depends(check_version)]),
+    ):
+        known = refusals(TextError, 404)
+        router.add_api_route(path, metadata, dependencies=checks, responses=known)
+        router.add_api_route(f"{path}/ready", model_ready, dependencies=checks, responses=known)
+        router.add_api_route(
+            f"{path}/infer",
+            infer,
+            methods=["POST"],
+            dependencies=checks,
+            openapi_extra=body_of(InferRequest),
+            responses=refusals(TextError, *COMPUTING) | answers(InferAnswer, **_BINARY),
+        )
     return router
 
 
@@ -154,6 +223,7 @@ class _Infer:
                 )
             text, rest = self.body[: int(self.header)], self.body[int(self.header) :]
         self.sent = checked(InferRequest, parsed(text))
+        self._check_address()
         known = [one["name"] for one in _tensors(found)[1]]
         for one in self.sent.outputs or ():
             if one.name not in known:
@@ -162,6 +232,18 @@ class _Infer:
                 )
         return found, found.prepare(as_cases(_values(self.sent.inputs[0], rest)))
 
+    def _check_address(self) -> None:
+        """Refuse a body that names another model than its address does."""
+        for what, given, known in (
+            ("model_name", self.sent.model_name, self.name),
+            ("model_version", self.sent.model_version, _VERSION),
+        ):
+            if given not in (None, "", known):
+                raise DataError(
+                    f"{what}: expected {known!r} as in the address, found {given[:64]!r}; correct "
+                    "one of them, or leave it out of the body"
+                )
+
     def finish(self, asked: Cases, found: np.ndarray) -> Reply:
         model = self.served.model
         if isinstance(model, ConvTimeNetClassifier):
@@ -169,29 +251,30 @@ class _Infer:
         else:
             by_name = {"number": found}
         sent, binary = self.sent, b""
-        default = sent.parameters.get("binary_data_output", False)
-        wanted = {
-            one.name: one.parameters.get("binary_data", default) for one in sent.outputs or ()
-        }
+        default = sent.parameters is not None and sent.parameters.binary_data_output
+        wanted = {}
+        for asked_for in sent.outputs or ():
+            own = None if asked_for.parameters is None else asked_for.parameters.binary_data
+            wanted[asked_for.name] = default if own is None else own
         outputs = []
         for name, as_bytes in (wanted or dict.fromkeys(by_name, default)).items():
             values = by_name[name]
             one: dict[str, Any] = {"name": name, "datatype": _datatype(values)}
             one["shape"] = list(values.shape)
-            if as_bytes is True:
+            if as_bytes:
                 raw = _bytes_of(values)
                 one["parameters"] = {"binary_data_size": len(raw)}
                 binary += raw
             else:
                 one["data"] = values.reshape(-1).tolist()
             outputs.append(one)
-        answer: dict[str, Any] = {"model_name": self.served.name, "model_version": "1"}
+        answer: dict[str, Any] = {"model_name": self.served.name, "model_version": _VERSION}
         answer |= {} if sent.id is None else {"id": sent.id}
         answer["outputs"] = outputs
         if not binary:
             return json_reply(answer)
         text = written(answer)
-        return Reply(text + binary, "application/octet-stream", {_HEADER: str(len(text))})
+        return Reply(text + binary, _OCTETS, {_HEADER: str(len(text))})
 
 
 def _values(sent: InferInput, rest: bytes) -> np.ndarray:
@@ -208,7 +291,7 @@ def _values(sent: InferInput, rest: bytes) -> np.ndarray:
     size = shape[0] * shape[1] * shape[2]
     check_cells("x", size)
     dtype = np.dtype(_TYPES[sent.datatype])
-    given = sent.parameters.get("binary_data_size")
+    given = None if sent.parameters is None else sent.parameters.binary_data_size
     if given is not None:
         if given != size * dtype.itemsize or len(rest) != given:
             raise DataError(

@@ -31,8 +31,18 @@ from convtimenet.serving.json_body import (
 from convtimenet.serving.models import Forecasting, Labelling, Models, Task
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.replies import ARROW, CSV, JSON, Reply, csv_bytes, json_reply, with_notices
-from convtimenet.serving.schemas import body_of, check_query, checked, reply_of
+from convtimenet.serving.schemas import (
+    COMPUTING,
+    Error,
+    answers,
+    body_of,
+    check_query,
+    checked,
+    refusals,
+    reply_of,
+)
 
+_FORM = "application/x-www-form-urlencoded"
 _OTHERS: dict[str, dict[str, Any]] = {
     CSV: {"type": "string"},
     ARROW: {"type": "string", "format": "binary"},
@@ -82,14 +92,50 @@ class CasesToLabel(BaseModel):
     cases: Any = Field(json_schema_extra=_CASES)
 
 
+class Forecasted(BaseModel):
+    model: str
+    forecast: Any = Field(json_schema_extra=_TABLE, description="in the form of the table sent")
+    notices: list[str]
+
+
+class Classified(BaseModel):
+    model: str
+    classes: list[Any]
+    labels: list[Any] = Field(description="all classes, in the order of the probabilities")
+    probabilities: list[list[float]]
+    notices: list[str]
+
+
+class Regressed(BaseModel):
+    model: str
+    numbers: list[float]
+    notices: list[str]
+
+
+class LabelledTable(BaseModel):
+    """The answer to cases that were sent as the text of a CSV file."""
+
+    model: str
+    table: str
+    notices: list[str]
+
+
 Name = Annotated[str | None, Query(description="model, for bodies in CSV and Arrow")]
 
 
 def routes(engine: Engine, models: Models) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["convtimenet"], dependencies=[Depends(check_query)])
+    router = APIRouter(
+        tags=["convtimenet"],
+        dependencies=[Depends(check_query)],
+        responses=refusals(Error, *COMPUTING),
+    )
 
-    @router.post("/forecast", openapi_extra=body_of(TableToForecast, **_OTHERS))
+    @router.post(
+        "/forecast",
+        openapi_extra=body_of(TableToForecast, **_OTHERS),
+        responses=answers(Forecasted, **_OTHERS),
+    )
     async def forecast(
         request: Request,
         model: Name = None,
@@ -98,29 +144,41 @@ def routes(engine: Engine, models: Models) -> APIRouter:
     ) -> Response:
         """Forecast the steps after the end of a table."""
         options = {"model": model, "h": h, "level": level}
-        kind, charset = _kind(request)
-        one = Forecast(models, await request.body(), kind, options, charset)
+        body = await request.body()
+        kind, charset = _kind(request, body)
+        one = Forecast(models, body, kind, options, charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
-    @router.post("/classify", openapi_extra=body_of(CasesToLabel, **_OTHERS))
+    @router.post(
+        "/classify",
+        openapi_extra=body_of(CasesToLabel, **_OTHERS),
+        responses=answers(Classified | LabelledTable, **_OTHERS),
+    )
     async def classify(request: Request, model: Name = None) -> Response:
         """Classes and their probabilities for cases."""
-        kind, charset = _kind(request)
-        one = Labels(models, await request.body(), kind, model, "classify", charset)
+        body = await request.body()
+        kind, charset = _kind(request, body)
+        one = Labels(models, body, kind, model, "classify", charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
-    @router.post("/regress", openapi_extra=body_of(CasesToLabel, **_OTHERS))
+    @router.post(
+        "/regress",
+        openapi_extra=body_of(CasesToLabel, **_OTHERS),
+        responses=answers(Regressed | LabelledTable, **_OTHERS),
+    )
     async def regress(request: Request, model: Name = None) -> Response:
         """A number for each case."""
-        kind, charset = _kind(request)
-        one = Labels(models, await request.body(), kind, model, "regress", charset)
+        body = await request.body()
+        kind, charset = _kind(request, body)
+        one = Labels(models, body, kind, model, "regress", charset)
         return reply_of(await engine.run(one.prepare, one.finish))
 
     return router
 
 
-def _kind(request: Request) -> tuple[str, str | None]:
-    """The type of a request's body, and the charset of its text, if it is given.
+def _kind(request: Request, body: bytes) -> tuple[str, str | None]:
+    """The type of a request's body, and the charset of its text, if it is given. Without a type, or
+    with the one that curl sends by itself, an object in JSON is known by how it begins.
 
     Raises
     ------
@@ -128,13 +186,18 @@ def _kind(request: Request) -> tuple[str, str | None]:
         If it is none of ours.
     """
     header = Message()
-    header["content-type"] = request.headers.get("content-type", JSON)
+    header["content-type"] = request.headers.get("content-type", "")
     found = str(header["content-type"]).partition(";")[0].strip().lower()
-    # what curl says of --data without a header
-    kind = JSON if found == "application/x-www-form-urlencoded" else found
+    kind = found
+    if found in ("", _FORM) and body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        kind = JSON
     if kind not in (JSON, CSV, ARROW):
+        by_itself = ", which curl sends unless it is told another" if found == _FORM else ""
         raise Refused(
-            415, f"expected the Content-Type {JSON}, {CSV} or {ARROW}, found {found[:60]!r}; set it"
+            415,
+            f"expected the Content-Type {JSON}, {CSV} or {ARROW}, found "
+            f"{repr(found[:60]) if found else 'none'}{by_itself}; set it, for a table in CSV with "
+            f"-H 'Content-Type: {CSV}'",
         )
     return kind, header.get_content_charset()
 

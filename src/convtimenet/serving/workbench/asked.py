@@ -45,6 +45,8 @@ class Look(_Asked):
     kind: Literal["table", "recordings"] | None = None
     columns: Columns = Columns()
     label_col: str | None = None
+    given: int | None = None
+    """The state's "given" where this is asked; None is not checked."""
 
 
 class Train(_Asked):
@@ -57,3 +59,5 @@ class Train(_Asked):
     season: int | None = Field(None, ge=1, le=100_000)
     alpha: float = Field(0.01, gt=0, lt=1)
     method: Literal["reconstruction", "forecast"] = "reconstruction"
+    inputs: int | None = None
+    """The state's "inputs" where this is asked; None is not checked."""

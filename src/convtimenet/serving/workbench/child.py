@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from convtimenet.callbacks import TrainingProgress
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.progress import Display, shown_on
+from convtimenet.wording import written_for
 
 _EVERY = 0.25  # seconds between messages about progress
 
@@ -120,7 +121,7 @@ def main() -> None:
         command = commands.get()
         do = tasks[command.pop("do")]
         try:
-            with shown_on(lambda: Screen(said)):
+            with written_for("page"), shown_on(lambda: Screen(said)):
                 answer = do(**command)
         except ConvTimeNetError as error:
             said(error=str(error))

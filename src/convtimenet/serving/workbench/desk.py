@@ -19,8 +19,8 @@ from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
 from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 
-TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl",
-          ".ndjson", ".json", ".tsf")  # fmt: skip
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
+          ".jsonl", ".ndjson", ".json", ".tsf")  # fmt: skip
 RECORDINGS = (".ts", ".arff", ".npz")
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
@@ -57,8 +57,8 @@ class Desk:
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
         self._mark = secrets.token_hex(8)  # in the names of places, so that no user has such a name
-        self._name = ""
-        self._given = 0
+        self._own: dict[Slot, str] = {}  # the names in full, for the lines to copy
+        self._given = self._inputs = 0
         self._columns = Columns()
         self._label: str | None = None
         self._version = 0
@@ -77,34 +77,37 @@ class Desk:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that the page shows; "version" changes with all but the progress, "given" with
-        the file."""
+        the file, "inputs" also with how it is read and with the rows ahead."""
         with self._lock:
             files = {slot: name for slot, (name, _) in self._files.items()}
-            counts = {"version": self._version, "given": self._given}
+            counts = {"version": self._version, "given": self._given, "inputs": self._inputs}
             return {**self._state, "files": files, **counts}
 
-    def put(self, slot: Slot, name: str, content: bytes) -> None:
-        """Take a file.
+    def put(self, slot: Slot, name: str, content: bytes, given: int | None = None) -> None:
+        """Take a file; for rows ahead and new recordings, `given` is that of the file they belong
+        to.
 
         Raises
         ------
         Refused
-            If it is empty, its ending is unknown, or a run is under way.
+            If it is empty, its ending is unknown, they belong to another file, or a run is under
+            way.
         """
         own = Path(name.replace("\\", "/")).name[-255:]
         shown = _UNSAFE.sub("_", own)[-100:] or "data"
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
-        with self._turn(), self._lock:
+        with self._turn(given=given), self._lock:
             # every file has one place, whatever it is called
             place = f"{slot}-{self._mark}{ending}"
             if slot in self._files:
                 (self.folder / self._files[slot][1]).unlink(missing_ok=True)
             (self.folder / place).write_bytes(content)
-            self._files[slot] = shown, place
+            self._files[slot], self._own[slot] = (shown, place), own
+            self._inputs += slot != "new"
             if slot == "data":
-                self._name, self._given = own, self._given + 1
+                self._given += 1
                 self._drop("ahead")
                 self._change(look=None, job=None, result=None, answers=None)
             elif slot == "ahead":  # what was forecast with other rows is no result of these
@@ -136,9 +139,9 @@ class Desk:
         Raises
         ------
         Refused
-            If it cannot be read at all.
+            If it cannot be read at all, or another file was given since.
         """
-        with self._turn():
+        with self._turn(given=asked.given):
             kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
             columns, label = self._columns, self._label
             if kind == "table":
@@ -151,6 +154,7 @@ class Desk:
                 found = self._ask("look at recordings", path=self._place("data"), label_col=label)
             with self._lock:
                 self._columns, self._label = columns, label
+                self._inputs += 1
                 self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
 
     def train(self, asked: Train) -> None:
@@ -159,9 +163,10 @@ class Desk:
         Raises
         ------
         Refused
-            If another one is under way, there is nothing to work on, or the task is not one of it.
+            If another one is under way, there is nothing to work on, it has changed since, or the
+            task is not one of it.
         """
-        with self._turn(), self._lock:
+        with self._turn(inputs=asked.inputs), self._lock:
             look = self._state["look"]
             if look is None or "error" in look:
                 raise Refused(409, "expected a file that could be read, found none; give one first")
@@ -176,14 +181,15 @@ class Desk:
             asked = asked.model_copy(update={"task": task})
             command = self._command(asked, look)
             progress = {"name": "starting", "share": None, "times": "", "note": ""}
-            job = {"state": "running", "settings": asked.model_dump(), "losses": []}
-            self._change(job={**job, "progress": progress}, answers=None)
+            settings = asked.model_dump(exclude={"inputs"})
+            job = {"state": "running", "settings": settings, "losses": []}
+            self._change(job={**job, "progress": progress})
             self._thread = threading.Thread(target=self._run, args=(command, job), daemon=True)
             self._thread.start()
 
     def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
         """What the child process is told to do."""
-        command = {"path": self._place("data"), "folder": "next", "name": self._name}
+        command = {"path": self._place("data"), "folder": "next", "name": self._own["data"]}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
             own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
@@ -192,7 +198,8 @@ class Desk:
         if asked.task == "forecast":
             ahead = self._place("ahead") if columns["futr_exog"] else None
             own = {"h": asked.h, "level": asked.level, "quality": asked.quality}
-            return command | {"columns": columns, "future": ahead, **own}
+            plan = self._own["ahead"] if ahead else None
+            return command | {"columns": columns, "future": ahead, "plan": plan, **own}
         covariates = columns.pop("futr_exog"), columns.pop("hist_exog")
         if any(covariates):  # not read: only what would be forecast is looked at
             columns["target_cols"] = look["chosen"]["target_cols"]
@@ -325,14 +332,15 @@ class Desk:
         self._version += 1
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, given: int | None = None, inputs: int | None = None) -> Iterator[None]:
         """What reads or changes the file, or begins a run, does so alone: others wait until the
-        state is that of the file again.
+        state is that of the file again. `given` and `inputs` are those of the state that was shown
+        where this is asked.
 
         Raises
         ------
         Refused
-            If a run is under way, or a turn takes too long.
+            If a run is under way, a turn takes too long, or something else was given since.
         """
         if not self._turns.acquire(timeout=LOOKING):
             raise Refused(409, "expected an idle program, found it at work; wait, or stop it")
@@ -345,6 +353,14 @@ class Desk:
                     )
             if self._thread is not None:
                 self._thread.join()  # a run that has ended, or was stopped, is clearing up
+            with self._lock:
+                if given not in (None, self._given) or inputs not in (None, self._inputs):
+                    raise Refused(
+                        409,
+                        "expected the file as this tab showed it, found that another tab has "
+                        "replaced it or changed how it is read; look at what is shown now, and "
+                        "try again",
+                    )
             yield
         finally:
             self._turns.release()

@@ -56,7 +56,6 @@ def _found(task: str, run: ImputeRun | DetectRun, table: Table, csv: Path) -> di
         "kind": "table",
         "task": task,
         "title": f"{run.dataset}: {run.words}",
-        "report": True,
         "notices": list(table.notices),
         "scores": [],
     }

@@ -9,17 +9,24 @@ from typing import Any
 
 
 def of_table(
-    name: str, columns: dict[str, Any], h: int, level: list[float], quality: str, plan: bool
+    name: str,
+    columns: dict[str, Any],
+    h: int,
+    level: list[float],
+    quality: str,
+    plan: str | None,
 ) -> dict[str, str]:
-    """ "python" and "command" for a forecast of a table in the current folder; the values known
-    ahead are in plan.csv."""
+    """ "python" and "command" for a forecast of a table in the current folder; `plan` is the file
+    there of the values known ahead. If it has the name of the table, the lines call it after it."""
     given = _given(columns)
     known = "".join(f", {k}={v!r}" for k, v in given.items())
     levels, stem = [_short(one) for one in level], stem_of(name)
-    ahead = ', "plan.csv"' if plan else ""
+    if plan == name:
+        plan = f"{stem}-ahead{name.removeprefix(stem)}"
+    ahead = f", {plan!r}" if plan else ""
     also = f", level={levels!r}" if levels else ""
     python = f"""from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.future import write_csv
+from convtimenet.data.forecast_tables import write_csv
 from convtimenet.runs.forecasting import forecast_table
 
 model = ConvTimeNetForecaster({h}, quality={quality!r}{known})
@@ -34,7 +41,7 @@ write_csv({f"{stem}-forecast.csv"!r}, forecast, source=table)
         words += ["--level", *map(str, levels)]
     words += _flags(given)
     if plan:
-        words += ["--future", "plan.csv"]
+        words += [f"--future={plan}"]
     words += [f"--out={stem}-forecast.csv", "--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
 
@@ -71,7 +78,7 @@ def of_recordings(name: str, task: str, label_col: str | None, quality: str) -> 
     also = f", {label_col!r}" if label_col else ""
     split = "" if task == "classify" else ", classes=False"
     python = f"""from convtimenet import {kind}
-from convtimenet.data.cases import read_cases
+from convtimenet.data.labelled.cases import read_cases
 from convtimenet.runs.labelled import fit_labelled, hold_out
 
 train, test = hold_out(read_cases({name!r}{also}), 0.2, 2023{split})

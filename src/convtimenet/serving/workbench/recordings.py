@@ -24,7 +24,8 @@ from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.runs.answers import write_classes, write_numbers
 from convtimenet.runs.labelled import fit_labelled, hold_out
 from convtimenet.runs.result import comparison
-from convtimenet.serving.workbench import recipe
+from convtimenet.serving.workbench import recipe, tables
+from convtimenet.serving.workbench.asked import Columns
 from convtimenet.serving.workbench.tables import TEST, new_folder, pack
 
 _SEED = 2023
@@ -38,15 +39,24 @@ _LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid
 
 def kind(path: str) -> dict[str, str]:
     """What a file holds, by its ending (but that of its packing) and the names in its first
-    line."""
+    line. A column of classes or categories may also be one of a table."""
     name = unpacked_name(path)
     labelled = name.endswith((".ts", ".arff", ".npz"))
     if name.endswith(_TABLES):
         with suppress(DataError):  # reading it says so
             first = decoded(read_bytes(Path(path))[0])[0].lstrip("\ufeff").split("\n", 1)[0].lower()
             names = {one.strip(' "\r') for one in re.split(r"[,;\t|]", first)}
-            labelled = bool(_LABELS & names)
+            labelled = bool(_LABELS & names) and not _is_only_a_table(path)
     return {"kind": "recordings" if labelled else "table"}
+
+
+def _is_only_a_table(path: str) -> bool:
+    """Whether a file can be read as rows over time, and not as recordings."""
+    try:
+        read_cases(path)
+    except DataError:
+        return "error" not in tables.look(path, Columns().given())
+    return False
 
 
 def look(path: str, label_col: str | None) -> dict[str, Any]:
@@ -109,7 +119,6 @@ def train(
         "kind": "recordings",
         "task": task,
         "title": f"{name}: {'classes' if classify else 'numbers'}",
-        "report": True,
         "notices": list(run.result.notices),
         "scores": comparison(run.result),
         **recipe.of_recordings(name, task, label_col, quality),
@@ -159,6 +168,6 @@ def _chart(cases: Cases, labels: np.ndarray) -> list[dict[str, Any]]:
     for one in labels[: _LINES // _EACH]:
         for i in np.flatnonzero(cases.labels == one)[:_EACH]:
             values = cases.values[i, 0, : cases.lengths[i]].tolist()
-            y = [float(f"{v:.6g}") if v == v else None for v in values]
+            y = [v if v == v else None for v in values]
             lines.append({"name": str(one), "x": list(range(len(y))), "y": y})
     return lines

@@ -58,13 +58,13 @@ def routes(desk: Desk) -> APIRouter:
         return desk.snapshot()
 
     @router.put("/ahead")
-    def ahead(name: str, body: Body) -> dict[str, Any]:
-        desk.put("ahead", name, body)
+    def ahead(name: str, body: Body, given: int | None = None) -> dict[str, Any]:
+        desk.put("ahead", name, body, given)
         return desk.snapshot()
 
     @router.put("/new")
-    def new(name: str, body: Body) -> dict[str, Any]:
-        desk.put("new", name, body)
+    def new(name: str, body: Body, given: int | None = None) -> dict[str, Any]:
+        desk.put("new", name, body, given)
         desk.label()
         return desk.snapshot()
 

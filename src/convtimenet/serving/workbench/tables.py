@@ -21,6 +21,7 @@ from convtimenet.data.forecast_tables import table_times, write_csv
 from convtimenet.data.table_rows import crop, select_series
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.inferred import season_of
+from convtimenet.data.time.words import step_words
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.runs.forecasting import (
@@ -66,7 +67,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
             "id_col": table.id_name,
             "target_cols": list(table.channels),
         },
-        "step": table.frequency.name,
+        "step": step_words(table.frequency),
         "series": len(table.lengths),
         "rows": len(table.times),
         "span": table_times(shown),
@@ -76,12 +77,14 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "horizon": h,
         "reason": horizon_reason(table, h),
         "chart": _chart(table, None),
+        "drawn": _drawn(table),
     }
 
 
 def forecast(
     path: str,
     future: str | None,
+    plan: str | None,
     name: str,
     columns: Columns,
     h: int,
@@ -91,7 +94,8 @@ def forecast(
     folder: str,
     callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
-    """Fit, score, forecast and write everything that can be downloaded into `folder`."""
+    """Fit, score, forecast and write everything that can be downloaded into `folder`; the user
+    calls the file of the `future` values `plan`."""
     levels, out = level or None, new_folder(folder)
     model = ConvTimeNetForecaster(
         h, quality=quality, device=device, verbose=1, callbacks=callbacks, **columns
@@ -103,20 +107,19 @@ def forecast(
     write_csv(out / "forecast.csv", ahead, source=model.adapt(table))
     run = replace(run, future=ahead)
     pack(run.model.save(out / "model"), out)
-    if run.evaluation is not None:
-        run.write_report(out / "report.html")
+    run.write_report(out / "report.html")
     result = run.result
     notices = [*dict.fromkeys([*table.notices, *result.notices, *ahead.notices])]
     return {
         "kind": "table",
         "task": "forecast",
         "title": f"{name}: {h} steps ahead",
-        "report": run.evaluation is not None,
         "notices": notices,
         "scores": units(result) or (comparison(result) if result.scores else []),
         "table": _forecast_rows(out / "forecast.csv"),
         "chart": _chart(table, ahead, max(level, default=None)),
-        **recipe.of_table(name, columns, h, level, quality, future is not None),
+        "drawn": _drawn(table, report=True),
+        **recipe.of_table(name, columns, h, level, quality, plan),
     }
 
 
@@ -222,10 +225,11 @@ def _chart(table: Table, ahead: Table | None, level: float | None = None) -> lis
     the interval of the highest level."""
     steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
     lines = []
-    for s in range(min(_LINES, len(table.lengths))):
+    series, channels = _first(table)
+    for s in range(series):
         one = select_series(table, np.array([s]))
         one = crop(one, one.lengths - steps, one.lengths)
-        for c, channel in enumerate(table.channels[: max(1, _LINES // len(table.lengths))]):
+        for c, channel in enumerate(table.channels[:channels]):
             label = channel if not table.long else f"{table.ids[s]}, {channel}"
             lines.append({"name": label, "x": table_times(one), "y": _plain(one.values[:, c])})
             if ahead is None:
@@ -240,6 +244,31 @@ def _chart(table: Table, ahead: Table | None, level: float | None = None) -> lis
                 line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1]), "level": level}
             lines.append({**line, "ahead": True})
     return lines
+
+
+def _first(table: Table) -> tuple[int, int]:
+    """Numbers of series, and of channels of each, that are drawn."""
+    S, C = len(table.lengths), len(table.channels)
+    return min(_LINES, S), min(max(1, _LINES // S), C)
+
+
+def _drawn(table: Table, report: bool = False) -> str:
+    """That some are not drawn, and whether they are in the report; empty if all are drawn."""
+    S, C = len(table.lengths), len(table.channels)
+    series, channels = _first(table)
+    if (series, channels) == (S, C):
+        return ""
+    what = f"columns of the first {series} of {S:,} series" if table.long else "columns"
+    drawn, every = channels, C
+    if C == 1:
+        what, drawn, every = "series", series, S
+    words = f"Drawn: the first {drawn} of {every:,} {what}."
+    if report:
+        from convtimenet.report._future import PICKED
+
+        words += " Any other can be picked in the report below"
+        words += f", of the first {PICKED}." if S * C > PICKED else "."
+    return words
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

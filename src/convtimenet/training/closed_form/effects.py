@@ -103,8 +103,10 @@ def _differences(
 
 
 def _regression(y: np.ndarray, x: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """(K,) the effects."""
+    """(K,) the effects; none if no block can be predicted from the others."""
     own = [block == number for number in np.unique(block)]
+    if len(own) < 2:
+        return np.zeros(x.shape[1])
     squares = [x[one].T @ x[one] for one in own]
     products = [x[one].T @ y[one] for one in own]
     square, product = np.sum(squares, axis=0), np.sum(products, axis=0)

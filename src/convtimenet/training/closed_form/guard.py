@@ -6,7 +6,6 @@ Shape legend: `convtimenet._shapes`; n windows.
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import replace
 
 import torch
@@ -125,17 +124,17 @@ def some_windows(windows: Windows, fewest: int = 1, tokens: int = _TOKENS) -> Wi
     number of tokens, of at least `_FEWEST` windows and channels and `fewest` windows."""
     rows = tokens * SIZES["patch_size"] // (windows.context_length + windows.horizon)
     rows = max(_FEWEST, min(_MOST, rows))
-    return copy(windows).thinned(max(fewest, rows // len(windows.values)))
+    return windows.thinned(max(fewest, rows // len(windows.values)))
 
 
 @torch.inference_mode()
 def _errors_by_shares(
     network: PretrainedForecaster, windows: Windows
 ) -> Float[Tensor, "logarithms drift shares n"]:
-    """Mean absolute error of each window and channel that says anything, scaled by its own
-    deviation (flat stretches of a series make errors relative to its changes large), with each
-    share of logarithms and of drift in the network's answer, and of that beside the seasonal-naive
-    one."""
+    """Mean absolute error of each window and channel that says anything, in the units the network
+    sees, deviations of the series' training rows (in those of the window flat stretches would count
+    most), with each share of logarithms and of drift in the network's answer, and of that beside
+    the seasonal-naive one."""
     network.eval()
     config = network.config
     # what is forecast from fewer steps says little, but where there are no others

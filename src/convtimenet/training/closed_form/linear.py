@@ -138,7 +138,7 @@ def granted(
     some = valid
     if mixing is not None and isinstance(valid, Windows):
         each = len(heads) * len(told) * len(valid.values)
-        some = copy.copy(valid).thinned(max(1, _MOST_LOSSES // each))
+        some = valid.thinned(max(1, _MOST_LOSSES // each))
     horizon = network.config.outputs * len(some) / len(valid)
     parts, counts = [], []  # (heads, told, windows, C) and (windows, C)
     with autocast(device, config):

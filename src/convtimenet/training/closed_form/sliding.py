@@ -177,10 +177,8 @@ def sums_over(
 
     Raises
     ------
-    ConfigError
-        If the processes have other windows.
     ProcessError
-        If another process is gone.
+        If another process has other windows, or is gone.
     """
     K = context + horizon
     described = {"steps": K, "channels": len(series), "windows": [len(one) for one in sets]}
