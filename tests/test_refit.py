@@ -76,8 +76,8 @@ class TestSecondTraining:
     @pytest.mark.parametrize(
         ("second", "said"),
         [
-            (Second(True, 8, 40, 0.5), "Its weights were trained further, on all data, for 8 epo"),
-            (Second(False, 1, 5, 0.5), "New ones were trained, on all data, for 1 epoch."),
+            (Second(True, 8, 40), "Its weights were trained further, on all data, for 8 epo"),
+            (Second(False, 1, 5), "New ones were trained, on all data, for 1 epoch."),
             (None, "The network was then trained a second time, on all data."),
         ],
     )

@@ -279,7 +279,7 @@ class ConvTimeNetEstimator(SavedEstimator):
             self.network_ = like(self.network_, networks)
             self.fused_ = fuse(self.network_, train_config.precision)
             done = histories[0]
-            second = Second(goes_on, len(done.epochs), done.steps, done.seconds)
+            second = Second(goes_on, len(done.epochs), done.steps)
             self.history_ = replace(history, refitted=True, second=second)
             self.notices_ = (*kept, *new)
             for note in new:

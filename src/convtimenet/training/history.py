@@ -34,7 +34,6 @@ class Second:
     """Whether it trained the weights of the first one further, or new ones."""
     epochs: int
     steps: int
-    seconds: float
 
 
 @dataclass
