@@ -57,7 +57,8 @@ function layout({ figure, choice }, box) {
   const found = {
     autosize: true,
     height: own.height ?? 300,
-    margin: { l: 10, r: 12, t: 14, b: 10 },
+    // a legend as wide as a narrow plot lies below the tools, not under them
+    margin: { l: 10, r: 12, t: own.showlegend && box.clientWidth < 700 ? 52 : 14, b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "--ink" },
