@@ -130,7 +130,7 @@ def problem(errors: Any) -> str:
     return f"{where}: expected {wanted}, found {found}; correct it (see /openapi.json)"
 
 
-def check_query(request: Request) -> None:
+async def check_query(request: Request) -> None:
     """Refuse options in the address that the route does not have, or that are given twice where it
     takes one; they would change nothing.
 

@@ -159,7 +159,7 @@ def routes(engine: Engine, models: Models) -> APIRouter:
         one = _Infer(models, name, await request.body(), request.headers.get(_HEADER))
         return reply_of(await engine.run(one.prepare, one.finish))
 
-    def check_version(name: str, version: str) -> None:
+    async def check_version(name: str, version: str) -> None:
         if version != _VERSION:
             raise Refused(
                 404,

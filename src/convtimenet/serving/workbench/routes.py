@@ -14,7 +14,7 @@ from convtimenet.serving.workbench.desk import Desk
 from convtimenet.serving.workbench.samples import SAMPLES
 
 
-def check_origin(request: Request) -> None:
+async def check_origin(request: Request) -> None:
     """Let in only what the page itself asks for.
 
     A page of another site can send requests to this machine, though it cannot read the answers;
