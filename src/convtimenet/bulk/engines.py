@@ -65,19 +65,8 @@ def engine(name: str) -> Engine:
         except ImportError as error:
             raise MissingExtraError(package, name, f"the engine {name}") from error
 
-    def run(
-        work: Mapped,
-        parts: Sequence[Part],
-        workers: int | None,
-        address: str | None,
-        tick: Callable[[float], None],
-    ) -> list[dict[str, Any]]:
-        if package is None:  # its errors are those of the parts
-            return ENGINES[name](work, parts, workers, address, tick)
-        with _explained(name):
-            return ENGINES[name](work, parts, workers, address, tick)
-
-    return run
+    # the errors of the engine that needs no package are those of the parts
+    return ENGINES[name] if package is None else _explained(name)(ENGINES[name])
 
 
 @contextmanager

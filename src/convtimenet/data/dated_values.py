@@ -11,6 +11,7 @@ from convtimenet.wording import advice
 
 __all__ = ["date_notices"]
 
+_SMALLEST = 10_000  # of dates as whole numbers, but seconds of the first hours of 1970
 _LEAST = 4  # fewer different numbers may be dates by chance
 _APART = 26 * 3_600 * 10**9  # most time between a row and its stamp in another zone
 
@@ -28,14 +29,16 @@ def date_notices(
     times, bounds
         Time stamps (T,), increasing along each series, and the first row of each series and T.
     """
-    found = []
+    found, series = [], np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     for name, values in channels.items():
         known = np.isfinite(values)
         own = values[known]
-        if not len(own) or own[0] % 1 or (own % 1).any() or np.abs(own).max() >= 2**53:
+        # most channels are told apart from dates without a look at all of their values
+        if not len(own) or own[0] % 1 or abs(own[0]) < _SMALLEST:
+            continue
+        if (own % 1).any() or np.abs(own).max() >= 2**53:
             continue
         whole = own.astype(np.int64)
-        series = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
         told = _read_as(whole, times[known], series[known])
         if told:
             found.append(
