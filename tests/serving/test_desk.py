@@ -356,6 +356,7 @@ def test_columns_that_the_reader_takes_are_taken(desk: Desk, monkeypatch):
     body = {"kind": "table", "columns": {"target_cols": names[2:], "time_col": "date"}}
     desk.look(Look.model_validate(body))  # as the page sends it when something is chosen
     assert desk.snapshot()["look"]["rows"] == 19
+    assert desk.snapshot()["look"]["few"]  # for the weights of the package
 
 
 def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):

@@ -33,7 +33,7 @@ let polling = null;
 let shownGiven = null; // the count of files that were given, with the one on the page
 let redraw = false; // what was refused is still in the controls
 let acts = 0; // requests that change something, of this page
-const edited = new Set(); // numbers that are not the defaults of this file, by the user's hand
+const edited = new Set(); // settings that are not the defaults of this file, by the user's hand
 let waiting = 0; // requests that change something and are not answered
 
 // --- server -------------------------------------------------------------------------------------
@@ -280,6 +280,8 @@ function showLook(changed) {
     if (!edited.has("h")) $("h").value = look.horizon;
     showReason();
     if (!edited.has("season")) $("season").value = "";
+    // too few rows hold nothing back to calibrate intervals by: as the command does by default
+    if (!edited.has("quality")) document.querySelector(`[name=quality][value=${look.few ? "pretrained" : "fast"}]`).checked = true;
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
   if (changed && look.task) $("task").value = look.task;
@@ -329,6 +331,7 @@ function setTo({ task, h, level, quality, season, alpha, method }) {
   if (one) one.checked = true;
   else $("task").value = task;
   document.querySelector(`[name=quality][value=${quality}]`).checked = true;
+  edited.add("quality");
   if (task === "forecast") $("h").value = h;
   if (task === "forecast" && h !== state.look?.horizon) edited.add("h");
   if (state.look?.horizon) showReason();
@@ -531,7 +534,7 @@ for (const one of document.querySelectorAll("[data-sample]")) {
 for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
   $(id).addEventListener("change", () => lookAgain(id));
 }
-for (const id of ["h", "season"]) $(id).addEventListener("input", () => edited.add(id));
+for (const id of ["h", "season", "quality"]) $(id).addEventListener("input", () => edited.add(id));
 $("h").addEventListener("input", showReason);
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();

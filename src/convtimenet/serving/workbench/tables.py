@@ -76,6 +76,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "notices": list(table.notices),
         "horizon": h,
         "reason": horizon_reason(table, h),
+        "few": ConvTimeNetForecaster(h).is_ready_for(table.lengths, len(table.channels)),
         "chart": _chart(table, None),
         "drawn": _drawn(table),
     }
