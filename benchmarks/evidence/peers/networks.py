@@ -124,8 +124,24 @@ def itransformer(
 def timesnet(
     problem: ForecastProblem, seed: int, *, network: dict[str, Any], **settings: Any
 ) -> Fitted:
-    """TimesNet (Wu et al., ICLR 2023), each channel alone, as neuralforecast has it."""
-    build = _nixtla("TimesNet", network, normal=True)
+    """TimesNet (Wu et al., ICLR 2023). neuralforecast gives it one channel at a time; here all of a
+    window enter together, as in the paper, through an embedding and a projection of that width."""
+
+    def build(config: ModelConfig, channels: int, seed: int) -> nn.Module:
+        from neuralforecast.common._modules import (  # pyright: ignore[reportMissingImports]
+            DataEmbedding,
+        )
+        from neuralforecast.models import TimesNet  # pyright: ignore[reportMissingImports]
+
+        sizes = {"h": config.outputs, "input_size": config.context_length}
+        model = TimesNet(**sizes, random_seed=seed, **network)
+        width = network["hidden_size"]
+        model.enc_embedding = DataEmbedding(
+            c_in=channels, exog_input_size=0, hidden_size=width, pos_embedding=True, dropout=0.1
+        )
+        model.projection = nn.Linear(width, channels)
+        return Nixtla(model, mixes=True, normal=True)
+
     return _trained("TimesNet", build, problem, seed, settings)
 
 
