@@ -86,7 +86,9 @@ LOST = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
+import together
 from convtimenet import ConvTimeNetForecaster, processes
+from convtimenet.data.large import parts
 from convtimenet.errors import ConvTimeNetError, DataError
 from convtimenet.estimators.forecasting import fitted_forecaster
 from convtimenet.training.closed_form import search
@@ -103,9 +105,15 @@ if fails and where == "the choice of the context":
     search.sums_over = end
 elif fails and where == "the calibration":
     fitted_forecaster.calibrate = end
+elif fails and where == "its files":
+    parts.Parts.some = end
 try:
     with processes.joined():
-        if where not in ("the end", "an error"):
+        if where == "its files":
+            together.read_in_parts()
+            model = ConvTimeNetForecaster(h=3, quality="fast", device="cpu", verbose=0)
+            model.fit(done.with_name("parts"))
+        elif where not in ("the end", "an error"):
             model = ConvTimeNetForecaster(h=3, quality="fast", freq=1, device="cpu", verbose=0)
             model.fit(np.sin(np.arange(120.0)[:, None] / 3))
         elif fails:
@@ -124,12 +132,15 @@ except ConvTimeNetError as error:
     [
         ("the choice of the context", 1, "0 of 2 waited for another one that has ended"),
         ("the calibration", 1, "0 of 2 waited for another one that has ended"),
+        ("its files", 1, "0 of 2 waited for another one that has ended"),
         ("the end", 0, "1 of 2 has done its part; another one"),
         ("an error", 0, "1 of 2 has done its part; another one"),
     ],
 )
 def test_a_process_that_is_gone_ends_the_others(where, fails, told, tmp_path) -> None:
     """Outside of the steps of a training, with a message and at once."""
+    if where == "its files":
+        together.write_parts(tmp_path / "parts")
     both = begun(2, LOST, where, fails, tmp_path / "done")
     said = [one.communicate() for one in both]
     assert said[1 - fails][0].startswith(f"ProcessError process {told}"), said
@@ -143,7 +154,10 @@ def test_a_process_that_is_gone_ends_the_others(where, fails, told, tmp_path) ->
 
 @pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_same_weights_and_answers(number, alone, tmp_path) -> None:
-    tasks = ",".join([*together.TASKS, together.SOLVED, "refused"])
+    tasks = ",".join([*together.TASKS, together.SOLVED, "refused", together.SHARED])
+    together.write_parts(tmp_path / "parts")
+    for fault in together.FAULTS:
+        together.write_parts(tmp_path / fault, fault)
     if number == 2:
         run_together(number, tmp_path, tasks)
     else:
@@ -170,6 +184,29 @@ def test_same_weights_and_answers(number, alone, tmp_path) -> None:
                 f"the data or the settings of process {others} differs from that of process 0"
                 in said
             ), what
+    files_are_shared_out(number, tmp_path)
+
+
+def files_are_shared_out(number: int, out: Path) -> None:
+    """Each process reads its own series of files that are read in parts, and all have what one
+    process has from them, to the last bit."""
+    found = [results(out, together.SHARED, process) for process in range(number)]
+    said = [
+        (out / f"{fault}-{n}.txt").read_text() for fault in together.FAULTS for n in range(number)
+    ]
+    run_together(1, out, together.SHARED)
+    expected, facts = results(out, together.SHARED, 0)
+    read = facts.pop("read")
+    assert len(read) == 7
+    for process, (values, own) in enumerate(found):
+        assert all(values[name].equal(value) for name, value in expected.items())
+        first, end = (len(read) * one // number for one in (process, process + 1))
+        assert own.pop("read") == [*read[: min(first, 1)], *read[first:end]]
+        assert own == pytest.approx(facts, rel=1e-12)
+    alone = [(out / f"{fault}-0.txt").read_text() for fault in together.FAULTS]
+    assert said == [one for one in alone for _ in range(number)]
+    assert alone[0].startswith("DataError duplicate time stamps: 2024-04-19T00:00:00")
+    assert "the rows of the series 's00' lie apart" in alone[1]
 
 
 @pytest.mark.slow

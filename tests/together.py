@@ -11,18 +11,21 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, processes
-from convtimenet.errors import ProcessError
+from convtimenet.errors import DataError, ProcessError
 from convtimenet.network.linear import LinearNetwork
 
 TASKS = "forecast", "classify"
 SOLVED = "solve"
 """A forecaster that is solved for."""
+SHARED = "share"
+"""The same from files read in parts."""
 STEPS = 50
 """Steps of the first training."""
 
@@ -96,6 +99,81 @@ def solved() -> tuple[ConvTimeNetForecaster, np.ndarray]:
     return model, model.forecast_table(model.tail_, None, 80)
 
 
+def write_parts(folder: Path, fault: str = "") -> Path:
+    """Three Parquet files of eleven series of 60 to 110 rows, with gaps and numeric covariates; the
+    fourth and the ninth go on in the next file. With a `fault` in the last of them."""
+    import pandas as pd
+
+    numbers, parts = np.random.default_rng(8), []
+    for s in range(11):
+        t = np.arange(60 + 5 * s)
+        price = numbers.random(len(t))
+        y = 20 * s + np.sin(t / 3) + 2 * price + 0.1 * numbers.normal(size=len(t))
+        y[[9, 30 + s]] = np.nan
+        start = np.datetime64("2024-01-01")
+        part = pd.DataFrame({"unique_id": f"s{s:02d}", "ds": start + t.astype("m8[D]"), "y": y})
+        parts.append(part.assign(price=price)[t != 5])
+    if fault == "twice":
+        parts[-1] = pd.concat([parts[-1], parts[-1][-1:]])
+    rows = pd.concat(
+        [*parts, parts[0].assign(ds=parts[0]["ds"] + np.timedelta64(90, "D"))]
+        if fault == "apart"
+        else parts
+    )
+    folder.mkdir()
+    for number, (a, b) in enumerate([(0, 270), (270, 700), (700, len(rows))]):
+        rows[a:b].to_parquet(folder / f"{number}.parquet", row_group_size=100, index=False)
+    return folder
+
+
+def read_in_parts() -> list[int]:
+    """Read any file of a long table in small parts from now on. Returns the rows of each part that
+    is read, also later ones."""
+    from convtimenet.data import table_rows, tables
+    from convtimenet.data.large import parts
+    from convtimenet.data.sources.read import FilePart
+    from convtimenet.files import maps
+    from convtimenet.training.closed_form import sliding
+
+    parts.LARGE, parts._CELLS = 1, 600
+    maps.CHUNK = table_rows.CHUNK = sliding.CHUNK = 200
+    found, read = [], tables.read_source
+
+    def counted(source: Any, wanted: Any) -> Any:
+        if isinstance(source, FilePart):
+            found.append(len(source.rows))
+        return read(source, wanted)
+
+    tables.read_source = counted
+    return found
+
+
+def shared(out: Path) -> tuple[ConvTimeNetForecaster, np.ndarray, list[int]]:
+    """A linear map with intervals from the files `write_parts`, its forecasts, and the rows of the
+    parts that this process has read; what became of files with a fault is written."""
+    import pandas as pd
+
+    read = read_in_parts()
+    model = ConvTimeNetForecaster(
+        h=3, input_size=12, quality="fast", target_cols="y", futr_exog="price",
+        device="cpu", verbose=0,
+    )  # fmt: skip
+    model.fit(out / "parts")
+    own = list(read)
+    for fault in FAULTS:
+        try:
+            with processes.in_step():
+                said = "\n".join(model.read(out / fault).notices)
+        except DataError as error:
+            said = f"{type(error).__name__} {error}"
+        (out / f"{fault}-{processes.rank()}.txt").write_text(said, encoding="utf-8")
+    last = pd.read_parquet(out / "parts").groupby("unique_id").tail(1)
+    plan = pd.concat([last.assign(ds=last["ds"] + pd.Timedelta(days=d)) for d in (1, 2, 3)])
+    plan = plan.sort_values(["unique_id", "ds"])[["unique_id", "ds", "price"]]
+    return model, model.forecast_table(model.tail_, None, 80, plan), own
+
+
+FAULTS = "twice", "apart"
 DIFFERENT = "rows", "covariate", "cases", "labels"
 
 
@@ -132,17 +210,26 @@ def refused(out: Path) -> None:
         (out / f"refused-{what}-{processes.rank()}.txt").write_text(said, encoding="utf-8")
 
 
-def train(task: str, resume: str | None) -> tuple[dict[str, torch.Tensor], dict]:
+def train(
+    task: str, resume: str | None, out: Path | None = None
+) -> tuple[dict[str, torch.Tensor], dict]:
     """Weights, answers and facts of a training."""
-    if task == SOLVED:
-        model, answers = solved()
+    if task in (SOLVED, SHARED):
+        read = []
+        if task == SOLVED:
+            model, answers = solved()
+        else:
+            assert out is not None
+            model, answers, read = shared(out)
         assert isinstance(model.network_, LinearNetwork)
         assert model.network_.linear is not None
         assert model.calibration_ is not None
         assert model.scores_ is not None
         found = {"map": model.network_.linear.weight, "answers": torch.tensor(answers)}
         found["radii"] = torch.from_numpy(model.calibration_.radii)
-        return found, dict(model.scores_["ConvTimeNet"])
+        found["scaling"] = torch.from_numpy(model.scaler_.scale)
+        facts = dict(model.scores_["ConvTimeNet"])
+        return found, facts | ({"read": read} if task == SHARED else {})
     model, answers = (forecaster if task == "forecast" else classifier)(resume)
     found = {f"weights.{n}": v for n, v in model.network_.state_dict().items()}
     found["answers"] = torch.tensor(answers)
@@ -160,7 +247,7 @@ def main(out: Path, tasks: str, resume: str | None) -> None:
             if task == "refused":
                 refused(out)
                 continue
-            found, facts = train(task, resume)
+            found, facts = train(task, resume, out)
             path = out / f"{task}-{processes.rank()}.safetensors"
             save_file(found, path, {"facts": json.dumps(facts)})
 

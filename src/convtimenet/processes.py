@@ -14,7 +14,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -139,6 +141,8 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
         torch.distributed.barrier()  # a process that still listens aborts where another has gone
     # DistributedDataParallel lives in cycles and holds the group, whose threads have to end now:
     # one that lets go of a tensor while the interpreter ends aborts the process
+    global _machine
+    _machine = None
     gc.collect()
     torch.distributed.destroy_process_group()
 
@@ -315,3 +319,79 @@ def check_same(what: str, description: Any) -> None:
             f"process {', '.join(other)} differs from that of process 0; start all of them with "
             "the same command and the same files"
         )
+
+
+# --- what the processes of a machine share out ---------------------------------------------------
+
+_in_step = 0
+_machine: tuple[Any, list[int], Any] | None = None
+"""The default group, and the numbers and the group of the processes of this machine."""
+
+
+@contextmanager
+def in_step() -> Iterator[None]:
+    """All processes run this block, and everything in it in the same order: those of one machine
+    may then share out what each would else read or compute for itself."""
+    global _in_step
+    _in_step += 1
+    try:
+        yield
+    finally:
+        _in_step -= 1
+
+
+def share() -> tuple[int, int]:
+    """The number of this process among those that share out work, and how many they are: those that
+    see the same folder for temporary files, inside of `in_step`; (0, 1) outside of it."""
+    if not _in_step or count() == 1:
+        return 0, 1
+    _, ranks, _ = _of_machine()
+    return ranks.index(rank()), len(ranks)
+
+
+def told(data: bytes) -> list[bytes]:
+    """What each process of `share` tells the others, in their order; none goes on before all have.
+
+    Raises
+    ------
+    ProcessError
+        If one of them is gone.
+    """
+    if share()[1] == 1:
+        return [data]
+    import torch
+
+    _, ranks, group = _of_machine()
+    gather = torch.distributed.all_gather
+    with watched():
+        sizes = [torch.empty(1, dtype=torch.int64) for _ in ranks]
+        gather(sizes, torch.tensor([len(data)]), group=group)
+        longest = max(int(size) for size in sizes)
+        if not longest:
+            return [b""] * len(ranks)
+        own = torch.frombuffer(bytearray(data.ljust(longest, b"\0")), dtype=torch.uint8)
+        found = [torch.empty_like(own) for _ in ranks]
+        gather(found, own, group=group)
+    return [one[:size].numpy().tobytes() for one, size in zip(found, sizes, strict=True)]
+
+
+def _of_machine() -> tuple[Any, list[int], Any]:
+    global _machine
+    group = _group()
+    whole = group.group.WORLD
+    if _machine is None or _machine[0] is not whole:
+        import torch
+
+        folder = os.stat(tempfile.gettempdir())
+        name = f"{socket.gethostname()} {folder.st_dev} {folder.st_ino}"
+        digest = hashlib.sha256(name.encode()).digest()
+        with watched():
+            names = all_of(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+            names = [one.numpy().tobytes() for one in names]
+            for one in dict.fromkeys(names):  # each asks for the group of every machine
+                ranks = [number for number, other in enumerate(names) if other == one]
+                made = group.new_group(ranks, backend="gloo")
+                if rank() in ranks:
+                    _machine = whole, ranks, made
+    assert _machine is not None
+    return _machine

@@ -79,7 +79,8 @@ def run_forecast(flags: Any) -> None:
             )
         quality = PRETRAINED if flags.pretrained else flags.quality
         model = new_forecaster(flags, quality=quality, refit=False if flags.no_refit else None)
-    table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
+    with processes.in_step():
+        table = model.read(flags.data) if flags.load is None else model.adapt(flags.data)
     console = make_console()
     note_replaced(console, replaced)
     for notice in table.notices:

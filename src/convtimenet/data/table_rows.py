@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from convtimenet.data.large.sharing import Sharing
 from convtimenet.data.tables import Table, check_targets
 from convtimenet.errors import DataError
-from convtimenet.files.maps import CHUNK, empty, ranges, spans
+from convtimenet.files.maps import CHUNK, ranges, spans
 from convtimenet.wording import listing
 
 __all__ = [
@@ -46,10 +48,11 @@ def select_series(table: Table, numbers: np.ndarray) -> Table:
     if not table.long or lengths.sum() <= CHUNK:
         rows = ranges(starts, starts + lengths)
         return replace(_take(table, rows, lengths), ids=table.ids[numbers])
-    parts = (
-        _take(table, ranges(starts[a:b], starts[a:b] + lengths[a:b]), lengths[a:b])
-        for a, b in spans(lengths)
-    )
+
+    def taken(of: slice) -> Table:
+        return _take(table, ranges(starts[of], starts[of] + lengths[of]), lengths[of])
+
+    parts = ((slice(a, b), partial(taken, slice(a, b))) for a, b in spans(lengths))
     return replace(_together(table, lengths, parts), ids=table.ids[numbers])
 
 
@@ -80,24 +83,31 @@ def in_pieces(table: Table, lengths: np.ndarray, change: Callable[[slice, Table]
     result."""
     if not table.long or len(table.times) <= CHUNK:
         return change(slice(None), table)
-    return _together(table, lengths, (change(of, piece) for of, piece in pieces(table)))
+    made = ((of, partial(change, of, piece)) for of, piece in pieces(table))
+    return _together(table, lengths, made)
 
 
-def _together(table: Table, lengths: np.ndarray, parts: Iterable[Table]) -> Table:
-    """Parts of a table of consecutive series, one behind the other, of these lengths (S,)."""
-    mapped, at, rows = table.mapped, 0, int(lengths.sum())
-    times = empty((rows,), table.times.dtype, mapped)
-    values = empty((rows, len(table.channels)), np.float64, mapped)
+def _together(
+    table: Table, lengths: np.ndarray, parts: Iterable[tuple[slice, Callable[[], Table]]]
+) -> Table:
+    """Consecutive series of a table, of these lengths (S,), from the numbers of some series and
+    what makes them."""
+    texts = {name for name, one in table.covariates.items() if one.dtype == object}
+    sharing = Sharing(table.mapped, apart=bool(texts))  # texts lie in the memory of each process
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    rows = int(bounds[-1])
+    times = sharing.empty((rows,), table.times.dtype)
+    values = sharing.empty((rows, len(table.channels)), np.float64)
     covariates = {
-        name: empty((rows,), one.dtype, mapped and one.dtype != object)
+        name: np.empty(rows, object) if name in texts else sharing.empty((rows,), one.dtype)
         for name, one in table.covariates.items()
     }
-    for found in parts:
-        here = slice(at, at + len(found.times))
+    for of, make in sharing.own(parts):
+        found, here = make(), slice(bounds[of.start], bounds[of.stop])
         times[here], values[here] = found.times, found.values
         for name, one in covariates.items():
             one[here] = found.covariates[name]
-        at = here.stop
+    sharing.wait()
     return replace(table, times=times, values=values, covariates=covariates, rows=lengths)
 
 

@@ -20,6 +20,7 @@ from convtimenet.data.agreement import Terms
 from convtimenet.data.frame_columns import Origin, as_frame
 from convtimenet.data.large.joined import joined
 from convtimenet.data.large.parts import PartsError, large_table
+from convtimenet.data.large.sharing import Sharing
 from convtimenet.data.regular_grid import Regular, make_regular
 from convtimenet.data.sources.by_role import Columns, Wanted
 from convtimenet.data.sources.read import FilePart, read_source
@@ -27,7 +28,7 @@ from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.steps import frequency_name, parse_name
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files.maps import blocks, empty, is_mapped
+from convtimenet.files.maps import blocks, is_mapped
 from convtimenet.wording import column_names, listing
 
 __all__ = ["Origin", "Table", "read_table"]
@@ -86,9 +87,11 @@ class Table:
         rows = [*blocks(len(self.values))]
         if all(np.isfinite(self.values[one]).all() for one in rows):
             return None
-        known = empty(self.values.shape, bool, self.mapped)
-        for one in rows:
+        sharing = Sharing(self.mapped)
+        known = sharing.empty(self.values.shape, bool)
+        for one in sharing.own(rows):
             known[one] = np.isfinite(self.values[one])
+        sharing.wait()
         return known
 
     @property

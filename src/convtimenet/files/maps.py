@@ -17,7 +17,17 @@ import numpy as np
 
 from convtimenet.errors import DataError
 
-__all__ = ["CHUNK", "Growing", "among", "blocks", "empty", "is_mapped", "ranges", "spans"]
+__all__ = [
+    "CHUNK",
+    "Growing",
+    "among",
+    "blocks",
+    "empty",
+    "is_mapped",
+    "ranges",
+    "reserve",
+    "spans",
+]
 
 CHUNK = 2**20
 """Rows that are worked on at once."""
@@ -76,12 +86,24 @@ def empty(shape: Sequence[int], dtype: Any, mapped: bool) -> np.ndarray:
     shape, size = tuple(shape), int(np.prod(shape)) * np.dtype(dtype).itemsize
     if not mapped or not size:
         return np.empty(shape, dtype)
-    with _file() as file, _room(size):
+    with _file() as file:
+        reserve(file, size)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def reserve(file: IO[bytes], size: int) -> None:
+    """Give an empty file its size.
+
+    Raises
+    ------
+    DataError
+        If the disk is full.
+    """
+    with _room(size):
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, not by SIGBUS
         else:
             file.truncate(size)
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
 def is_mapped(values: np.ndarray) -> bool:

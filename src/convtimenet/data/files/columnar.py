@@ -89,9 +89,16 @@ def open_dataset(path: str | Path) -> Any:
         return found.replace_schema(pa.schema([*schema, *parted]))
 
 
-def record_batches(dataset: Any, path: str | Path) -> Iterator[Any]:
-    """The rows of `open_dataset` in order, as `pyarrow.RecordBatch` objects of a bounded size; one
-    row group of a Parquet file is in memory at a time.
+def record_batches(
+    dataset: Any,
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    first: int = 0,
+    end: int | None = None,
+) -> Iterator[Any]:
+    """Rows [first, end) of `open_dataset` in order, as `pyarrow.RecordBatch` objects of a bounded
+    size; one row group of a Parquet file is in memory at a time, and those before and after these
+    rows are not read.
 
     Raises
     ------
@@ -103,17 +110,37 @@ def record_batches(dataset: Any, path: str | Path) -> Iterator[Any]:
     options: dict[str, Any] = {}
     if _kind(dataset) == "Parquet":
         options["fragment_scan_options"] = ParquetFragmentScanOptions(pre_buffer=False)
+    at = 0
     with _readable(path, _kind(dataset)):
-        for fragment in dataset.get_fragments():
-            yield from Scanner.from_fragment(
-                fragment,
-                schema=dataset.schema,
-                batch_size=_BATCH,
-                batch_readahead=0,
-                fragment_readahead=0,
-                use_threads=False,
-                **options,
-            ).to_batches()
+        for fragment, rows in _fragments(dataset):
+            if at + rows > first and (end is None or at < end):
+                start = at
+                for batch in Scanner.from_fragment(
+                    fragment,
+                    schema=dataset.schema,
+                    columns=columns,
+                    batch_size=_BATCH,
+                    batch_readahead=0,
+                    fragment_readahead=0,
+                    use_threads=False,
+                    **options,
+                ).to_batches():
+                    a, b = max(first - start, 0), len(batch)
+                    start += b
+                    b = b if end is None else min(b, b - (start - end))
+                    if a < b:
+                        yield batch.slice(a, b - a)
+            at += rows
+
+
+def _fragments(dataset: Any) -> Iterator[tuple[Any, int]]:
+    """The row groups of Parquet files, or whole files, and their numbers of rows."""
+    for fragment in dataset.get_fragments():
+        if _kind(dataset) != "Parquet":
+            yield fragment, fragment.count_rows()
+            continue
+        for group in fragment.row_groups:
+            yield fragment.subset(row_group_ids=[group.id]), group.num_rows
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,23 +60,55 @@ class Parts:
 
         return frozenset(one.name for one in self.dataset.schema if of_text(one.type))
 
+    @property
+    def plain(self) -> bool:
+        """Whether the ids are text or whole numbers, which are the same ones in a `Table`."""
+        import pyarrow as pa
+
+        kind = self.dataset.schema.field(self.id_name).type
+        return self.id_name in self.texts or pa.types.is_integer(kind)
+
     def __iter__(self) -> Iterator[Any]:
+        return self._cut(None)
+
+    def lengths(self) -> list[int]:
+        """The rows of each part; only the ids are read."""
+        return [len(one) for one in self._cut([self.id_name])]
+
+    def some(self, lengths: Sequence[int], first: int, end: int) -> Iterator[Any]:
+        """Parts [first, end), given the rows of all; those of others are not read."""
+        from convtimenet.data.files.columnar import record_batches
+
+        bounds = [0, *itertools.accumulate(lengths)]
+        held = self._no_rows(None)
+        for batch in record_batches(self.dataset, self.path, first=bounds[first], end=bounds[end]):
+            held = _longer(held, batch)
+            while first < end and len(held) >= lengths[first]:
+                yield held[: lengths[first]].combine_chunks()
+                held, first = held[lengths[first] :].combine_chunks(), first + 1
+
+    def _no_rows(self, columns: Sequence[str] | None) -> Any:
+        import pyarrow as pa
+
+        schema = self.dataset.schema
+        names = schema.names if columns is None else columns
+        return pa.Table.from_batches([], pa.schema([schema.field(name) for name in names]))
+
+    def _cut(self, columns: Sequence[str] | None) -> Iterator[Any]:
+        """The parts, with all columns or these."""
         import pyarrow as pa
 
         from convtimenet.data.files.columnar import record_batches
 
-        schema = self.dataset.schema
-        least = max(1, _CELLS // len(schema.names))
-        held, rows, begin, last = pa.Table.from_batches([], schema), 0, 0, None
-        for batch in record_batches(self.dataset, self.path):
-            if not len(batch):
-                continue
+        least = max(1, _CELLS // len(self.dataset.schema.names))
+        held, rows, begin, last = self._no_rows(columns), 0, 0, None
+        for batch in record_batches(self.dataset, self.path, columns):
             ids = _plain(batch.column(self.id_name))
             change = _last_change(ids)
             if change or ids[0] != last:
                 begin = rows + change  # of the last series in the rows held
             last, rows = ids[-1], rows + len(batch)
-            held = pa.concat_tables([held, pa.Table.from_batches([batch], schema)])
+            held = _longer(held, batch)
             if rows >= least and begin:
                 yield held[:begin].combine_chunks()
                 held, rows, begin = held[begin:].combine_chunks(), rows - begin, 0
@@ -136,6 +169,13 @@ def _can_be_parted(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return file.read(6) == b"ARROW1"
+
+
+def _longer(table: Any, batch: Any) -> Any:
+    """An Arrow table with the rows of a batch behind its own."""
+    import pyarrow as pa
+
+    return pa.concat_tables([table, pa.Table.from_batches([batch], table.schema)])
 
 
 def _plain(ids: Any) -> Any:

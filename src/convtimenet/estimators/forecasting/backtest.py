@@ -32,10 +32,9 @@ from convtimenet.estimators.forecasting.intervals import (
     check_levels,
     context_scale,
 )
-from convtimenet.estimators.forecasting.levels import near
+from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.plans import naive_season
-from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.parameters import unfitted
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.network.revin import last_known

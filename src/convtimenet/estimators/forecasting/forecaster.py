@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from convtimenet import processes
 from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.forecast_tables import MODEL, NAIVE
@@ -22,14 +23,13 @@ from convtimenet.estimators.distilling import taught_notice
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
 from convtimenet.estimators.forecasting.intervals import Calibration
-from convtimenet.estimators.forecasting.levels import uncentred
+from convtimenet.estimators.forecasting.levels import statistics, uncentred
 from convtimenet.estimators.forecasting.panel import sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_plan, training_plans
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
     scaling_notices,
-    statistics,
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
@@ -272,7 +272,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
         CheckpointError
             If `resume` holds checkpoints of another run.
         """
-        return self._fit(X, split, resume, refit)
+        with processes.in_step():
+            return self._fit(X, split, resume, refit)
 
     def _fit(
         self,

@@ -1,4 +1,4 @@
-"""Where the series of a table lie: scalers moved to the values of a context, or around 0.
+"""Where the series of a table lie: their scalers, moved to the values of a context, or around 0.
 
 Networks to which 0 means none read values that are scaled and not centred. Of a context without a
 known value only training knows where the series lies. Smoothing has learnt a usual level for that;
@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from convtimenet.config import ModelConfig
+from convtimenet.data.large.sharing import Sharing
+from convtimenet.data.split import Rows
+from convtimenet.data.table_rows import pieces
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
@@ -27,10 +30,55 @@ __all__ = [
     "known_counts",
     "near",
     "silent_rows",
+    "statistics",
     "uncentred",
 ]
 
 _BELOW = 100.0  # standard deviations
+
+
+def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
+    """A scaler fitted to the known values in rows [0, end) of a table, per series if it is long; to
+    all rows by default.
+
+    Returns
+    -------
+    scaler
+        A channel without a known value there is scaled by the median statistics of its other
+        series, or not at all if there are none.
+    unknown
+        Whether a channel has no known value there, (C, 1) or (S, C, 1).
+    """
+    lengths = table.lengths
+    end = lengths if end is None else np.broadcast_to(end, lengths.shape)
+    if not table.long:
+        scaler, known = _statistics(table, end)
+        return scaler, ~known
+    sharing, shape = Sharing(table.mapped), (len(lengths), len(table.channels), 1)
+    centre, scale = (sharing.empty(shape, np.float64) for _ in range(2))
+    known = sharing.empty((len(table.channels), len(lengths)), bool)
+    for of, piece in sharing.own(pieces(table)):
+        own, known[:, of] = _statistics(piece, end[of])
+        centre[of], scale[of] = own.centre, own.scale
+    sharing.wait()
+    scaler, known = Scaler(np.array(centre), np.array(scale)), np.array(known)
+    unknown = ~known.T[..., None]
+    for c in np.flatnonzero(unknown.any(0) & known.T[..., None].any(0)):
+        for one in (scaler.centre, scaler.scale):
+            one[unknown[:, c, 0], c] = np.median(one[known[c], c])
+    return scaler, unknown
+
+
+def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
+    """The scaler of the rows before `end` (S,), and whether a channel is known there, (C, S)."""
+    values, starts, lengths = table.values.T, table.bounds[:-1], table.lengths
+    if (end < lengths).any():
+        row = np.arange(len(table.times)) - np.repeat(starts, lengths)
+        values = np.where(row < np.repeat(end, lengths), values, np.nan)
+    known = np.add.reduceat(np.isfinite(values), starts, axis=1, dtype=np.int64) > 0
+    if not table.long:
+        return Scaler.standard(values), known
+    return Scaler.per_series(values, starts), known
 
 
 def near(scaler: Scaler, own: Scaler, unknown: np.ndarray, config: ModelConfig) -> Scaler:

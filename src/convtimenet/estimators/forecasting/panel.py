@@ -17,12 +17,12 @@ from convtimenet._shapes import Float
 from convtimenet.batch import Batch
 from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import NO_COVARIATES, Encoder
+from convtimenet.data.large.sharing import Sharing
 from convtimenet.data.table_rows import pad_front, pieces, select_series
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Exogenous, Scaler, Windows, float32
 from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.intervals import Bands, IntervalSums, context_scale
-from convtimenet.files.maps import empty
 from convtimenet.network.revin import last_known
 from convtimenet.scores import seasonal_scale
 from convtimenet.training.losses import point_forecast
@@ -73,15 +73,16 @@ class Panel:
         # row of the tensors at which each series begins, after its padding
         self.origin = self.bounds[1:] - table.lengths
 
+        sharing = Sharing(table.mapped)
+
         def rows(columns: int, dtype: Any) -> np.ndarray:
-            return empty((columns, int(self.bounds[-1])), dtype, table.mapped)
+            return sharing.empty((columns, int(self.bounds[-1])), dtype)
 
         values, known = rows(len(table.channels), np.float32), None
         if table.known is not None or (lengths > table.lengths).any():
             known = rows(len(table.channels), bool)
         covariates = [rows(encoder.sizes[one], np.float32) for one in ("hist_exog", "futr_exog")]
-        statics = []
-        for of, piece in pieces(table):
+        for of, piece in sharing.own(pieces(table)):
             padded = pad_front(piece, lengths[of])
             here = slice(self.bounds[:-1][of][0], self.bounds[1:][of][-1])
             own = scaler[of] if scaler.centre.ndim == 3 else scaler
@@ -93,11 +94,12 @@ class Panel:
             if encoder.any:
                 for whole, one in zip(covariates, encoder.rows(padded), strict=True):
                     whole[:, here] = one
-                statics.append(encoder.statics(piece))
+        sharing.wait()
         self.values = torch.from_numpy(values).to(device)
         self.known = None if known is None else torch.from_numpy(known).to(device)
         self.exogenous: Exogenous | None = None
         if encoder.any:
+            statics = [encoder.statics(piece) for _, piece in pieces(table)]
             numbers, categories = (np.concatenate(one) for one in zip(*statics, strict=True))
             parts = (*covariates, numbers.astype(np.float32), categories, self.bounds)
             self.exogenous = Exogenous(*(torch.from_numpy(part).to(device) for part in parts))

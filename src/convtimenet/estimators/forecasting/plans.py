@@ -20,9 +20,8 @@ from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.errors import DataError
-from convtimenet.estimators.forecasting.levels import near
+from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
-from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import Plan
 from convtimenet.estimators.presets import PANEL_EPOCH
 from convtimenet.network.inference import fuse

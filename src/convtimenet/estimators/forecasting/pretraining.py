@@ -17,12 +17,11 @@ from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.forecasting.forecasts import check_steps
-from convtimenet.estimators.forecasting.levels import near
+from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     scaling_notices,
-    statistics,
 )
 from convtimenet.estimators.forecasting.ready import (
     few_rows,

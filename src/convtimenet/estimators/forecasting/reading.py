@@ -17,7 +17,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.agreement import Labels, match_ids
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
-from convtimenet.data.table_rows import crop, extend, pad_front, pieces
+from convtimenet.data.table_rows import crop, extend, pad_front
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ from convtimenet.estimators.forecasting.levels import (
     known_counts,
     near,
     silent_rows,
+    statistics,
     uncentred,
 )
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
@@ -41,54 +42,11 @@ __all__ = [
     "check_unscaled",
     "gap_notices",
     "scaling_notices",
-    "statistics",
 ]
 
 log = logging.getLogger(__name__)
 
 _MONSTROUS = 10_000
-
-
-def statistics(table: Table, end: Rows | None = None) -> tuple[Scaler, np.ndarray]:
-    """A scaler fitted to the known values in rows [0, end) of a table, per series if it is long; to
-    all rows by default.
-
-    Returns
-    -------
-    scaler
-        A channel without a known value there is scaled by the median statistics of its other
-        series, or not at all if there are none.
-    unknown
-        Whether a channel has no known value there, (C, 1) or (S, C, 1).
-    """
-    lengths = table.lengths
-    end = lengths if end is None else np.broadcast_to(end, lengths.shape)
-    found = [_statistics(piece, end[of]) for of, piece in pieces(table)]
-    known = np.concatenate([one[1] for one in found], axis=1)
-    scalers = [one[0] for one in found]
-    if not table.long:
-        return scalers[0], ~known
-    scaler = Scaler(
-        np.concatenate([one.centre for one in scalers]),
-        np.concatenate([one.scale for one in scalers]),
-    )
-    unknown = ~known.T[..., None]
-    for c in np.flatnonzero(unknown.any(0) & known.T[..., None].any(0)):
-        for one in (scaler.centre, scaler.scale):
-            one[unknown[:, c, 0], c] = np.median(one[known[c], c])
-    return scaler, unknown
-
-
-def _statistics(table: Table, end: np.ndarray) -> tuple[Scaler, np.ndarray]:
-    """The scaler of the rows before `end` (S,), and whether a channel is known there, (C, S)."""
-    values, starts, lengths = table.values.T, table.bounds[:-1], table.lengths
-    if (end < lengths).any():
-        row = np.arange(len(table.times)) - np.repeat(starts, lengths)
-        values = np.where(row < np.repeat(end, lengths), values, np.nan)
-    known = np.add.reduceat(np.isfinite(values), starts, axis=1, dtype=np.int64) > 0
-    if not table.long:
-        return Scaler.standard(values), known
-    return Scaler.per_series(values, starts), known
 
 
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:

@@ -33,10 +33,9 @@ from convtimenet.estimators.forecasting.intervals import (
     Calibration,
     distances,
 )
-from convtimenet.estimators.forecasting.levels import near
+from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_windows
-from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.estimators.portfolio import phase_of
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.ensemble import like

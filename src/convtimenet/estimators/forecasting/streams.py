@@ -14,9 +14,8 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.covariates import Encoder
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler, Windows
-from convtimenet.estimators.forecasting.levels import near
+from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
-from convtimenet.estimators.forecasting.reading import statistics
 from convtimenet.files.maps import among, blocks
 from convtimenet.network.covariate_embedding import CovariateEffects
 from convtimenet.network.smoothing import SmoothingNetwork
