@@ -25,7 +25,7 @@ from convtimenet.data.tables import read_table
 from convtimenet.data.windows import filled_contexts
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive, backtest
-from convtimenet.estimators.forecasting.intervals import Calibration
+from convtimenet.estimators.forecasting.calibration import Calibration
 from convtimenet.export import export
 from convtimenet.runtime import ForecastRuntime, load
 

@@ -17,17 +17,13 @@ from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive
-from convtimenet.estimators.forecasting.intervals import (
-    Bands,
-    Calibration,
-    check_levels,
-    check_reach,
-    context_scale,
-    distances,
-)
+from convtimenet.estimators.forecasting.calibration import Calibration, check_levels, check_reach
+from convtimenet.estimators.forecasting.intervals import Bands, context_scale, distances
 from convtimenet.network.inference import fuse
 from convtimenet.network.layers import median_and_spread
+from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import ConvTimeNet
+from convtimenet.network.smoothing import SmoothingNetwork
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 SIZES: dict[str, Any] = {
@@ -56,6 +52,7 @@ def hourly(values: np.ndarray) -> pd.DataFrame:
 @given(st.integers(1, 260), st.integers(1, 3), st.integers(1, 12), st.floats(1, 99.9))
 def test_what_a_calibration_will_reach_is_known_before(windows, channels, horizon, level):
     made = Calibration.of(np.random.default_rng(0).random((windows, channels, horizon)))
+    made = made.extended()[0]
     if made.reaches(level):
         check_reach([level], windows, channels, horizon)
     else:
@@ -199,19 +196,48 @@ class TestCalibration:
 
     def test_beyond_what_can_be_calibrated_a_head_has_its_own_quantiles(self):
         """The radius of a level is where a standard normal distribution has its quantile."""
-        own, (notice,) = Calibration.completed(None, 3)
+        own, (notice,) = Calibration.with_own(None, 3)
         assert own.windows == 0
         np.testing.assert_allclose(own.radius(80), np.full((1, 3), 1.2815516), rtol=1e-6)
         assert notice == "intervals are the network's own: there are too few rows to calibrate them"
         few = Calibration.of(np.full((9, 1, 3), 2.5))
-        whole, (notice,) = Calibration.completed(few, 3)
+        whole, (notice,) = Calibration.with_own(few, 3)
         assert notice.startswith("intervals above 90 % are the network's own")
         np.testing.assert_array_equal(whole.radius(90), few.radius(90))
         np.testing.assert_array_equal(whole.radius(95), np.full((1, 3), np.float32(2.5)))
         assert whole.radius(99.9)[0, 0] == np.float32(3.2905267)
-        assert Calibration.completed(Calibration.of(np.ones((3, 1, 3))), 3)[0].windows == 0
+        assert Calibration.with_own(Calibration.of(np.ones((3, 1, 3))), 3)[0].windows == 0
         many = Calibration.of(np.ones((40, 1, 3)))
-        assert Calibration.completed(many, 3)[1] == []
+        assert Calibration.with_own(many, 3)[1] == []
+
+    def test_of_few_windows_the_usual_levels_are_extrapolated(self):
+        """As for normal errors, from the highest level that could be calibrated."""
+        few = Calibration.of(np.arange(1.0, 10)[:, None, None] * [[[1.0, 2.0]]])
+        whole, (notice,) = few.extended()
+        assert notice == (
+            "intervals above 90 % are extrapolated from these as for normal errors: there are only "
+            "9 windows to calibrate them with"
+        )
+        np.testing.assert_array_equal(whole.radii[:90], few.radii[:90])
+        z95, z90 = 1.959963985, 1.644853627
+        np.testing.assert_allclose(whole.radius(95), [[9 * z95 / z90, 18 * z95 / z90]], rtol=1e-6)
+        assert not whole.reaches(96)
+        whole.check(1, 2)
+        for many in (19, 3):  # enough, or too few for the lowest usual level
+            found = Calibration.of(np.ones((many, 1, 2)))
+            assert found.extended() == (found, [])
+
+    def test_a_channel_with_more_windows_keeps_what_was_calibrated(self):
+        distances = np.random.default_rng(0).random((230, 2, 2))
+        distances[218:, 0], distances[:218, 1] = np.nan, np.nan
+        distances[:, 1] /= 100
+        found = Calibration.of(distances)
+        found.radii[90:, 1] = np.inf  # as of a channel known in 10 windows
+        whole, _ = found.extended()
+        np.testing.assert_array_equal(whole.radii[:, 0], found.radii[:, 0])
+        np.testing.assert_allclose(
+            whole.radius(95)[1], found.radius(90)[1] * (1.959963985 / 1.644853627), rtol=1e-6
+        )
 
     @pytest.mark.parametrize("level", [0, 100, -5, "80", [80, 101], [True], None])
     def test_levels_that_are_none(self, level):
@@ -380,9 +406,28 @@ class TestForecaster:
 
     def test_too_few_windows_for_a_level(self):
         model = forecaster(h=2, input_size=8).fit(waves(60, 1))
-        assert [one.level for one in model.evaluate(waves(60, 1)).intervals] == [80]
-        with pytest.raises(DataError, match=r"95 % needs at least 19 calibration values per step"):
-            model.predict(level=[95])
+        assert [one.level for one in model.evaluate(waves(60, 1)).intervals] == [80, 95]
+        assert model.notices_[-1].startswith("intervals above 91 % are extrapolated from these")
+        with pytest.raises(DataError, match=r"96 % needs at least 24 calibration values per step"):
+            model.predict(level=[96])
+
+    @pytest.mark.parametrize(
+        ("freq", "h", "network"), [("MS", 12, SmoothingNetwork), ("W-SUN", 13, LinearNetwork)]
+    )
+    def test_short_tables_have_intervals_of_the_usual_levels(self, freq, h, network):
+        """Of five years of months, or of sixty weeks, too little is held out for them."""
+        times = pd.date_range("2019-01-01", periods=60, freq=freq)
+        frame = pd.DataFrame({"ds": times, "y": waves(60, 1)[:, 0]})
+        model = ConvTimeNetForecaster(h=h, verbose=0).fit(frame)
+        assert isinstance(model.network_, network)
+        found = model.predict(level=[80, 95])
+        width = {n: found[f"y-hi-{n}"] - found[f"y-lo-{n}"] for n in (80, 95)}
+        assert (width[95] > width[80]).all()
+        assert (width[80] > 0).all()
+        folds, beyond = model.notices_[-2:]
+        assert folds.startswith("only ")
+        assert folds.endswith("calibrated with the errors of 3 trainings on earlier rows")
+        assert beyond.endswith("windows to calibrate them with")
 
     def test_missing_values_do_not_calibrate(self):
         values = waves(600)

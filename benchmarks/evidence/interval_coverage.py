@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from convtimenet import ConvTimeNetForecaster, datasets
 from convtimenet.data.windows import Windows
 from convtimenet.estimators.forecasting.backtest import SeasonalNaive
+from convtimenet.estimators.forecasting.calibration import Calibration
 from convtimenet.estimators.forecasting.intervals import (
     Bands,
-    Calibration,
     IntervalSums,
     calibrate,
     context_scale,

@@ -18,8 +18,8 @@ from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.inferred import infer_shared_frequency
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
+from convtimenet.estimators.forecasting.calibration import band_names, check_levels
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster as Core
-from convtimenet.estimators.forecasting.intervals import band_names, check_levels
 
 try:
     import pandas as pd

@@ -300,7 +300,7 @@ class BulkForecaster:
         import narwhals.stable.v2 as nw
 
         from convtimenet.data.frame_columns import Origin, stamp_type, stamps_like
-        from convtimenet.estimators.forecasting.intervals import band_names, check_levels
+        from convtimenet.estimators.forecasting.calibration import band_names, check_levels
 
         frame = nw.from_native(table, eager_only=True)
         time = model.time_col or model.tail_.time_name

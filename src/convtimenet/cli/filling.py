@@ -114,7 +114,7 @@ def run_impute(flags: Any) -> None:
     """Fill the gaps of a file."""
     begin = time.monotonic()
     out, replaced = _outputs(flags, "filled")
-    from convtimenet.estimators.forecasting.intervals import check_levels
+    from convtimenet.estimators.forecasting.calibration import check_levels
     from convtimenet.runs.filling import impute_table
 
     if flags.level is not None:

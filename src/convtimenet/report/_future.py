@@ -17,8 +17,8 @@ from convtimenet.data.time.inferred import season_of
 from convtimenet.data.time.timestamps import to_local
 from convtimenet.data.time.words import steps
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.calibration import check_levels
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-from convtimenet.estimators.forecasting.intervals import check_levels
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, short

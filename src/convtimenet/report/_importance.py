@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
-from convtimenet.estimators.forecasting.effects import Effect
 from convtimenet.report import _network_plots as network_plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
+from convtimenet.training.closed_form.effects import Effect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from convtimenet.data.time.words import step_words
 from convtimenet.estimators.filling.answers import check_season, gaps_of
 from convtimenet.estimators.filling.detect import detect
 from convtimenet.estimators.filling.impute import impute
-from convtimenet.estimators.forecasting.intervals import check_levels
+from convtimenet.estimators.forecasting.calibration import check_levels
 from convtimenet.progress import clock
 from convtimenet.runs.result import versions
 

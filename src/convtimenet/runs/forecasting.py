@@ -16,11 +16,11 @@ from convtimenet.data.split import Rows, hold_back, split_rows, typical_size
 from convtimenet.data.tables import Table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
+from convtimenet.estimators.forecasting.calibration import check_levels, check_reach
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
-from convtimenet.estimators.forecasting.intervals import check_levels, check_reach
 from convtimenet.estimators.forecasting.retraining import (
-    ENOUGH_WINDOWS,
+    LEAST_WINDOWS,
     MOST_FOLD_STEPS,
     fold_starts,
     fold_steps,
@@ -159,24 +159,24 @@ def _check_calibration(
     windows = np.maximum(0, valid_end - train_end - h + 1)
     starts = fold_starts(valid_end, L, h)
     enough = int(windows.sum())
-    if not enough and starts is not None:
-        _check_folds(model, valid_end, L, channels)
-    if enough < ENOUGH_WINDOWS and starts is not None and not model.decides():
-        enough = max(enough, int((starts[-1] - starts[0]).sum()))
+    if enough < LEAST_WINDOWS and starts is not None:
+        if not _takes_long(model, valid_end, L, channels):
+            enough = max(enough, int((starts[-1] - starts[0]).sum()))
+        elif not enough:
+            raise ConfigError(
+                "intervals are calibrated on the validation split, and validation_fraction=0 "
+                "leaves none; use a larger one"
+            )
     check_reach(levels, enough, len(table.channels), h)
 
 
-def _check_folds(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, channels: int) -> None:
-    """Refuse intervals without a validation split if cross-calibration would take too long."""
+def _takes_long(model: ConvTimeNetForecaster, lengths: np.ndarray, L: int, channels: int) -> bool:
+    """Whether a training is too long to be repeated on earlier rows to calibrate intervals."""
     preset = model.preset_for(*typical_size(lengths), channels).train
     own = {"epochs": model.n_epochs, "batch_size": model.batch_size}
     given = {name: number for name, number in own.items() if number is not None}
     config = TrainConfig.from_dict({**preset, **given, **(model.training or {})})
-    if fold_steps(int(np.maximum(0, lengths - L - model.h + 1).sum()), config) > MOST_FOLD_STEPS:
-        raise ConfigError(
-            "intervals are calibrated on the validation split, and validation_fraction=0 leaves "
-            "none; use a larger one"
-        )
+    return fold_steps(int(np.maximum(0, lengths - L - model.h + 1).sum()), config) > MOST_FOLD_STEPS
 
 
 def _context(

@@ -35,7 +35,7 @@ from convtimenet.estimators.filling.hiding import (
     predicted,
 )
 from convtimenet.estimators.filling.windows import LONGEST, REACH
-from convtimenet.estimators.forecasting.intervals import Calibration, band_names, check_levels
+from convtimenet.estimators.forecasting.calibration import Calibration, band_names, check_levels
 from convtimenet.progress import showing
 
 __all__ = ["impute"]

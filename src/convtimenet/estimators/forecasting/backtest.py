@@ -24,14 +24,8 @@ from convtimenet.data.table_rows import crop, pad_front
 from convtimenet.data.tables import Table
 from convtimenet.data.windows import Scaler
 from convtimenet.errors import DataError
-from convtimenet.estimators.forecasting.intervals import (
-    Bands,
-    Calibration,
-    band_names,
-    calibrate,
-    check_levels,
-    context_scale,
-)
+from convtimenet.estimators.forecasting.calibration import Calibration, band_names, check_levels
+from convtimenet.estimators.forecasting.intervals import Bands, calibrate, context_scale
 from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.plans import naive_season

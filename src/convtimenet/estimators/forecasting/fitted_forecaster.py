@@ -16,27 +16,26 @@ from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast, device_of
 from convtimenet.errors import DataError
 from convtimenet.estimators.base import finite
-from convtimenet.estimators.forecasting.effects import Effect, covariate_effects
+from convtimenet.estimators.forecasting.calibration import (
+    DEFAULT_LEVELS,
+    Calibration,
+    check_horizon,
+    check_levels,
+)
 from convtimenet.estimators.forecasting.forecasts import (
     Request,
     as_given,
     check_steps,
     forecast_series,
 )
-from convtimenet.estimators.forecasting.intervals import (
-    DEFAULT_LEVELS,
-    Calibration,
-    IntervalSums,
-    calibrate,
-    check_horizon,
-    check_levels,
-)
+from convtimenet.estimators.forecasting.intervals import IntervalSums, calibrate
 from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
 from convtimenet.estimators.forecasting.plans import naive_season, scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
 from convtimenet.estimators.parameters import unfitted
 from convtimenet.estimators.presets import PRETRAINED
 from convtimenet.progress import showing
+from convtimenet.training.closed_form.effects import Effect, covariate_effects
 from convtimenet.training.metrics import ForecastEvaluation
 
 if TYPE_CHECKING:
@@ -242,7 +241,7 @@ class FittedForecaster(TableReader):
         -------
         ndarray, shape (S h, C), or (S h, C K) with `level`
             The series in order, in the data's units; the K columns of a channel are its forecast
-            and its bounds (`band_names` of `forecasting.intervals`).
+            and its bounds (`band_names` of `forecasting.calibration`).
 
         Raises
         ------
@@ -260,7 +259,7 @@ class FittedForecaster(TableReader):
 
     def effects(self) -> list[Effect]:
         """What each covariate known ahead adds to the forecast, linearly
-        (`convtimenet.estimators.forecasting.effects`); empty without any."""
+        (`convtimenet.training.closed_form.effects`); empty without any."""
         check_is_fitted(self, "fused_")
         return covariate_effects(self.network_, self.covariates_, self.scaler_)
 

@@ -20,9 +20,9 @@ from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.distilling import taught_notice
+from convtimenet.estimators.forecasting.calibration import Calibration
 from convtimenet.estimators.forecasting.distilling import DistillableForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
-from convtimenet.estimators.forecasting.intervals import Calibration
 from convtimenet.estimators.forecasting.levels import statistics, uncentred
 from convtimenet.estimators.forecasting.panel import sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_plan, training_plans
@@ -31,7 +31,7 @@ from convtimenet.estimators.forecasting.reading import (
     gap_notices,
     scaling_notices,
 )
-from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS
+from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS, LEAST_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
 from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import TUNED, contexts_for, next_context
@@ -367,7 +367,9 @@ class ConvTimeNetForecaster(DistillableForecaster):
         longest = max(plans, key=lambda plan: plan.config.context_length)
         valid = longest.valid
         held_out = len(valid) if isinstance(valid, Windows) else 0
-        if scored and held_out < (ENOUGH_WINDOWS if self.network_.config.any_length else 1):
+        # what is solved for is soon solved for again
+        solved = not self.network_.config.kernel_sizes or self.network_.config.any_length
+        if scored and held_out < (ENOUGH_WINDOWS if solved else LEAST_WINDOWS):
             self.calibration_ = self._cross_calibrated(table, valid_end, device, resume, held_out)
         if scored and isinstance(valid, Windows):
             if self.calibration_ is None:
@@ -375,9 +377,12 @@ class ConvTimeNetForecaster(DistillableForecaster):
             scored_rows = sorted_by_id(table, train_end, valid_end)
             found = self._evaluated(*scored_rows, (), None, quick=True)
             self.scores_ = {MODEL: found.in_units, NAIVE: found.naive_in_units}
+        notice = []
         if scored and self.network_.config.pretrained:
-            self.calibration_, notice = Calibration.completed(self.calibration_, H)
-            self.notices_ = (*self.notices_, *notice)
+            self.calibration_, notice = Calibration.with_own(self.calibration_, H)
+        elif self.calibration_ is not None:
+            self.calibration_, notice = self.calibration_.extended()
+        self.notices_ = (*self.notices_, *notice)
         if refit and train_config.refit and isinstance(valid, Windows):
             everything = [
                 one.all_examples for one in plans if isinstance(one.all_examples, Windows)

@@ -23,11 +23,8 @@ from convtimenet.data.windows import Exogenous, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.base import finite
-from convtimenet.estimators.forecasting.intervals import (
-    Bands,
-    band_names,
-    context_scale,
-)
+from convtimenet.estimators.forecasting.calibration import band_names
+from convtimenet.estimators.forecasting.intervals import Bands, context_scale
 from convtimenet.estimators.forecasting.panel import roll
 from convtimenet.estimators.forecasting.reading import Reader
 from convtimenet.network.memory import Parts

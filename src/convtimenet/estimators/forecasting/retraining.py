@@ -27,12 +27,9 @@ from convtimenet.data.time.timestamps import show_in
 from convtimenet.data.windows import Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import TrainingError
+from convtimenet.estimators.forecasting.calibration import DEFAULT_LEVELS, Calibration
 from convtimenet.estimators.forecasting.fitted_forecaster import FittedForecaster
-from convtimenet.estimators.forecasting.intervals import (
-    DEFAULT_LEVELS,
-    Calibration,
-    distances,
-)
+from convtimenet.estimators.forecasting.intervals import distances
 from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.forecasting.plans import taught_windows
@@ -45,13 +42,20 @@ from convtimenet.storage.remembered import check_fits, from_remembered, remember
 from convtimenet.training.interrupt import stop_requests
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 
-__all__ = ["ENOUGH_WINDOWS", "MOST_FOLD_STEPS", "RetrainedForecaster", "fold_starts", "fold_steps"]
+__all__ = [
+    "ENOUGH_WINDOWS",
+    "LEAST_WINDOWS",
+    "MOST_FOLD_STEPS",
+    "RetrainedForecaster",
+    "fold_starts",
+    "fold_steps",
+]
 
 log = logging.getLogger(__name__)
 
 FOLDS = 3
-ENOUGH_WINDOWS = 19
-"""Held-out windows with which intervals of up to 95 % can be calibrated."""
+LEAST_WINDOWS, ENOUGH_WINDOWS = 4, 19
+"""Held-out windows with which intervals of up to 80 %, and of up to 95 %, can be calibrated."""
 MOST_FOLD_STEPS = 1000
 """Intervals are not cross-calibrated if a training takes more steps than this."""
 _FOLD_WINDOWS = 30  # scored windows per series, if it has as many; the last fifth of longer series

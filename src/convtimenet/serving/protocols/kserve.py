@@ -20,8 +20,8 @@ from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.timestamps import FIRST_YEAR, LAST_YEAR
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.calibration import band_names
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
-from convtimenet.estimators.forecasting.intervals import band_names
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import parsed
 from convtimenet.serving.models import Forecasting, Models

@@ -20,8 +20,8 @@ from convtimenet.data.forecast_tables import future_table
 from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError
+from convtimenet.estimators.forecasting.calibration import band_names
 from convtimenet.estimators.forecasting.forecasts import Request as Asked
-from convtimenet.estimators.forecasting.intervals import band_names
 from convtimenet.serving.engine import Engine
 from convtimenet.serving.json_body import check_cells, parsed
 from convtimenet.serving.models import Forecasting, Models
