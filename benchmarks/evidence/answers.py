@@ -282,9 +282,9 @@ QUESTIONS: dict[str, Question] = {
         answer=[
             "Yes, attention is worse at the longer horizons, with one seed of each: it has 4.7, "
             "4.0 and 4.6 % more MSE at 192, 336 and 720 steps. Seeds of the convolution differ by "
-            "about 1 % (a deviation of 0.0035 over three at 96 steps, residual.md), so chance is an "
-            "unlikely reason for all three. At 96 steps the two are equal (0.3818 against 0.3812; "
-            "without positions 0.3824).",
+            "about 1 % (a deviation of 0.0035 over three at 96 steps, residual.md), so chance is "
+            "an unlikely reason for all three. At 96 steps the two are equal (0.3818 against "
+            "0.3812; without positions 0.3824).",
             "At equal settings attention took three to six times the CPU time (486 to 935 seconds "
             "a fit against 137 to 248): the convolution has fused kernels, attention is plain "
             "torch.",
