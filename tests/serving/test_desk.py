@@ -23,7 +23,9 @@ import pytest
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.cli.main import _parsed, main
 from convtimenet.serving.refusals import Refused
+from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.workbench import recipe, recordings, tables
+from convtimenet.serving.workbench.app import create_workbench
 from convtimenet.serving.workbench.asked import Columns, Look, Train
 from convtimenet.serving.workbench.desk import Desk
 from convtimenet.serving.workbench.worker import Ended, Worker
@@ -519,6 +521,19 @@ def test_a_process_is_ended_if_its_answer_is_not_waited_for(tmp_path):
         worker.ask({"do": "look"}, fails)
     assert ended == ["kill", "wait"]
     assert not worker._busy.locked()
+
+
+def test_the_process_is_told_how_much_a_file_may_hold(tmp_path, monkeypatch):
+    made: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda line, **_: made.append(line))
+    app = create_workbench(ServeSettings(most_bytes=1000), "cpu")
+    app.state.desk.worker.start()
+    app.state.desk.close()
+    Worker(tmp_path).start()
+    assert [line[line.index("-m") :] for line in made] == [
+        ["-m", "convtimenet.serving.workbench.child", "4000"],
+        ["-m", "convtimenet.serving.workbench.child"],
+    ]
 
 
 def test_one_process_however_many_start_it_and_none_once_closed(tmp_path, monkeypatch):
