@@ -63,7 +63,8 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "needed": columns,
         "chosen": {
             **columns,
-            "time_col": table.time_name,
+            # one that is made, of several columns or of row numbers, cannot be chosen
+            "time_col": table.time_name if table.time_name in names else columns["time_col"],
             "id_col": table.id_name,
             "target_cols": list(table.channels),
         },
