@@ -330,6 +330,21 @@ def test_the_first_rows_are_shown_with_their_empty_cells(tmp_path):
     assert typed["note"] == ["x", "", "y", "z"]
 
 
+def test_columns_that_are_not_forecast_are_called_what_they_are(tmp_path):
+    """The column of times was among those "that hold text or dates", and so were empty ones."""
+    lines = [f"2024-01-{day:02d},rain,{day},," for day in range(1, 20)]
+    look = told(tmp_path, "a.csv", "\n".join(["Date (local),note,units,empty,none", *lines]))
+    assert look["chosen"]["time_col"] == "Date (local)"
+    assert look["notices"][:2] == [
+        "columns that hold text or dates are not forecast: 'note'",
+        "columns that are empty are not forecast: 'empty', 'none'",
+    ]
+    lines = [line.replace("rain,", "") for line in lines]
+    look = told(tmp_path, "b.csv", "\n".join(["Date (local),units,empty,none", *lines]))
+    assert look["notices"][0] == "columns that are empty are not forecast: 'empty', 'none'"
+    assert not [notice for notice in look["notices"] if "hold text" in notice]
+
+
 def test_columns_that_are_not_shown_are_read(tmp_path):
     """Of a table with a column of text only the number columns among the first 200 were."""
     names = [f"s{i}" for i in range(250)]
