@@ -329,6 +329,8 @@ class TestEvaluate:
         assert found.naive["mse"] == pytest.approx((naive**2).mean(), rel=1e-4)
         assert found.naive["mae"] == pytest.approx(abs(naive).mean(), rel=1e-4)
         np.testing.assert_allclose(found.mse_per_step, (scaled**2).mean((0, 2)), rtol=1e-4)
+        own = np.sqrt((error**2).mean((0, 2)))
+        np.testing.assert_allclose(found.rmse_per_step_in_units, own, rtol=1e-4)
         np.testing.assert_allclose(found.mse_per_window, (scaled**2).mean((1, 2)), rtol=1e-4)
         in_units = list(found.mae_per_channel.values())
         np.testing.assert_allclose(in_units, abs(error).mean((0, 1)), rtol=1e-4)

@@ -603,6 +603,25 @@ class TestEstimator:
         found = graph.forecast(table[["sales"]].to_numpy())
         np.testing.assert_allclose(np.ravel(found), expected["sales"], rtol=1e-4)
 
+    def test_a_series_that_is_constant_stays_so(self):
+        """It was forecast with the noise of rounding: as -5e-08 where all values are 0."""
+        t = np.arange(30)
+        known = {
+            "none": 0 * t,
+            "tenth": 0.125 + 0 * t,
+            "high": 1234.56 + 0 * t,
+            "wave": 9 + np.sin(t),
+        }
+        days = pd.date_range("2024-01-01", periods=30, freq="D")
+        rows = [pd.DataFrame({"unique_id": k, "ds": days, "y": y}) for k, y in known.items()]
+        model = ConvTimeNetForecaster(6, quality="pretrained", device="cpu", verbose=0)
+        found = model.fit(pd.concat(rows)).predict(level=[80]).set_index("unique_id")
+        for name in ("none", "tenth", "high"):
+            answers = found.loc[name, [MODEL, f"{MODEL}-lo-80", f"{MODEL}-hi-80"]]
+            one = np.full((6, 3), known[name][0])
+            np.testing.assert_allclose(answers.to_numpy(float), one, rtol=1e-7, atol=0)
+        assert found.loc["wave", f"{MODEL}-lo-80"].lt(found.loc["wave", MODEL]).all()
+
     def test_series_of_a_panel_each_with_its_own_length(self):
         parts = [monthly(rows, seed).assign(shop=rows) for seed, rows in enumerate((40, 75, 120))]
         model = ConvTimeNetForecaster.pretrained(h=6, verbose=0)

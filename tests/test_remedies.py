@@ -365,6 +365,11 @@ CASES: dict[str, Case] = {
         says="no time column found.*or values without times as an array",
         then=lambda folder: np.stack([range(8), range(8)], axis=1),
     ),
+    "no times, but a step": Case(
+        source=frame(a=range(8), b=range(8)),
+        says=r"if there are none, pass freq=1 \(--freq 1\) to number the rows 0, 1, 2",
+        literal=True,
+    ),
     "several columns of dates": Case(
         source=frame(start=DAYS, end=DAYS, y=range(8)),
         says=r"several columns hold dates: 'start', 'end'; pass time_col=\.\.\. with one of",

@@ -635,14 +635,31 @@ def test_windows_of_a_long_table_are_those_of_their_series(tmp_path: Path):
         given = evaluation.mse_per_window[window]
         assert mse == pytest.approx(given, rel=1e-4, nan_ok=True)
     with undrawn():
-        text = Page(write_forecast(tmp_path, (model, table, evaluation))).text
-    names = ("7", EVIL, "c")
+        page = Page(write_forecast(tmp_path, (model, table, evaluation)))
+    text = page.text
+    # one channel has one unit, and each series a scale of its own
+    names, unit = ("7", EVIL, "c"), "in the data's units"
+    rmse = model.scaler_.scale[of, 0, 0] * np.sqrt(evaluation.mse_per_window)
     for number, name in enumerate(names):
-        own = evaluation.mse_per_window[scored & (of == number)]
-        assert f"{name} {np.sqrt(own.mean()):.3f} {len(own)}" in text
-    assert "Root mean squared error (RMSE) of the series' windows, in training standard" in text
-    worst = names[of[np.nanargmax(evaluation.mse_per_window)]]
+        own = rmse[scored & (of == number)]
+        assert f"{name} {np.sqrt(np.square(own).mean()):.3f} {len(own)}" in text
+    assert f"Root mean squared error (RMSE) of the series' windows, {unit}; largest" in text
+    worst = names[of[np.nanargmax(rmse)]]
     assert f"Worst: forecast of {worst} from" in text
+    ahead = np.stack(
+        [window_answers(model, table, start + 32)[:, 0, 0] for start in evaluation.starts.tolist()]
+    )
+    truth = np.stack([table.values[start + 32 :][:8, 0] for start in evaluation.starts.tolist()])
+    steps = np.sqrt(np.nanmean(np.square(ahead - truth), axis=0))
+    np.testing.assert_allclose(evaluation.rmse_per_step_in_units, steps, rtol=1e-4)
+    drawn = {
+        one["layout"]["xaxis"]["title"]["text"]: one["data"][0]["y"]
+        for one in page.figures()
+        if one["layout"]["yaxis"]["title"]["text"] == f"RMSE {unit}"
+    }
+    assert drawn["steps ahead"] == pytest.approx(steps.tolist(), rel=1e-4)
+    own = sorted(y for y in drawn["ds"] if y is not None)
+    assert own == pytest.approx(np.sort(rmse[scored]).tolist(), rel=1e-4)
     spelled = replace(table, ids=np.array([7, EVIL, "c"], dtype=object))  # as `evaluate` takes it
     own = scaler_of(model, series_of(spelled, 0)[0])
     np.testing.assert_array_equal(own.scale, model.scaler_.scale[0])

@@ -60,6 +60,18 @@ def told(known: list[float], forecast: list[float], **table: Any) -> str:
 # --- the forecast in words -----------------------------------------------------------------------
 
 
+def test_changes_below_rounding_are_none():
+    """ "-5.28e-08 on average, 5.28e-08 lower", of a series of zeros."""
+    forecast, then = [-7.8e-08, 2.01e-08, -1e-08], "the same 3 months a season earlier"
+    assert told([0.0] * 24, forecast) == f"Next 3 months: 0 on average, as in {then}."
+    assert told([-1e6] * 24, [-1e6 + 0.1, -1e6 - 0.2, -1e6]) == (
+        f"Next 3 months: -1,000,000 on average, as in {then}."
+    )
+    assert told([-1e-9] * 24, [-2e-9] * 3) == (
+        f"Next 3 months: -2e-09 on average, 1e-09 lower than in {then}."
+    )
+
+
 def test_a_year_of_counts_has_a_sum_and_is_compared_with_the_year_before():
     known = [90.0] * 12 + [100.0] * 12
     forecast = [100.0] * 6 + [190, *[100.0] * 4, 60]

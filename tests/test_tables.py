@@ -10,6 +10,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,9 +176,77 @@ def test_a_number_of_nines_that_occurs_once_or_among_few_is_a_value() -> None:
     assert read_table(np.array([1.0, 2, 3, -999, 5, -999, 7])).notices == ()
 
 
+def far(values: np.ndarray, **columns: Any) -> list[str]:
+    days = [np.datetime64("2024-01-01") + t % 60 for t in range(len(values))]
+    found = read_table(
+        pd.DataFrame({"ds": days, "y": values, **columns}), target_cols=["y"]
+    ).notices
+    return [one for one in found if "if this is an error" in one]
+
+
+WAVE = 50 + 10 * np.sin(np.arange(60.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({10: 1e6}, "1000000 at 2024-01-11 lies"),
+        ({0: -4e5}, "-400000 at 2024-01-01 lies"),
+        ({59: 50 * 100.0}, "5000 at 2024-02-29 lies"),  # its decimal point was lost
+        ({3: 1e6, 40: -1e7}, "1000000 at 2024-01-04, -10000000 at 2024-02-10 lie"),
+        ({3: 1e6, 9: 2e6, 40: 3e6}, "2024-01-04, 2000000 at 2024-01-10, 3000000 at 2024-02-10 lie"),
+        ({3: np.nan, 10: 1e6}, "1000000 at 2024-01-11 lies"),
+        ({}, None),
+        ({10: 500}, None),  # a spike
+        (dict.fromkeys(range(30, 60), 1e6), None),  # another level
+        (dict.fromkeys((3, 4, 5, 6), 1e6), None),  # too many
+    ],
+)
+def test_values_far_from_all_others_are_noticed(
+    changes: dict[int, float], told: str | None
+) -> None:
+    """1e6 among values near 50 got no word."""
+    values = WAVE.copy()
+    values[list(changes)] = list(changes.values())
+    found = far(values)
+    assert len(found) == (told is not None)
+    cells = "the cell" if told and "lies" in told else "these cells"
+    end = f"{told} far from all other values; leave {cells} empty if this is an error"
+    assert all(one.startswith("channel 'y': ") and one.endswith(end) for one in found)
+
+
+def test_values_are_compared_with_those_of_their_series() -> None:
+    ids = np.repeat(["a", "b", "c"], 60)
+    values = np.concatenate([WAVE, 1e5 * WAVE, np.zeros(60)])
+    assert far(values, unique_id=ids) == []
+    values[70] = 5e10
+    values[130] = 1  # of constant values anything is far
+    assert far(values, unique_id=ids) == [
+        "channel 'y': 50000000000 at 2024-01-11 of 'b' lies far from all other values of the "
+        "series; leave the cell empty if this is an error"
+    ]
+
+
+def test_a_level_that_moves_at_the_end_a_few_values_and_codes_are_not_far() -> None:
+    fixed = np.full(60, 8.28)
+    fixed[1::2] += 1e-9
+    fixed[57:] = 8.1
+    assert far(fixed) == []
+    few = np.arange(29.0)
+    few[3] = 1e6
+    assert far(few) == []
+    coded = WAVE.copy()
+    coded[[3, 9, 20, 40, 41]] = -999
+    assert far(coded) == []
+    coded[10] = 1e6
+    assert [one.partition(" lies")[0] for one in far(coded)] == [
+        "channel 'y': 1000000 at 2024-01-11"
+    ]
+
+
 def others(notices: tuple[str, ...]) -> tuple[str, ...]:
-    """Without those of codes of missing values, which generated numbers may be."""
-    return tuple(one for one in notices if "codes of missing" not in one)
+    """Without those of codes and of what is far, which generated numbers may be."""
+    return tuple(one for one in notices if " far from all other" not in one)
 
 
 @given(
@@ -550,6 +619,7 @@ def test_etth1() -> None:
 def test_other_published_files(name: str, shape: tuple[int, int], frequency: str) -> None:
     table = read_table(data_file(name))
     assert (table.values.shape, table.frequency.name) == (shape, frequency)
+    assert [one for one in table.notices if "if this is an error" in one] == []
 
 
 def test_weather_is_refused_but_its_columns_can_be_read() -> None:

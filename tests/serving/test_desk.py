@@ -23,7 +23,9 @@ import pytest
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.cli.main import _parsed, main
 from convtimenet.serving.refusals import Refused
+from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.workbench import recipe, recordings, tables
+from convtimenet.serving.workbench.app import create_workbench
 from convtimenet.serving.workbench.asked import Columns, Look, Train
 from convtimenet.serving.workbench.desk import Desk
 from convtimenet.serving.workbench.worker import Ended, Worker
@@ -328,6 +330,21 @@ def test_the_first_rows_are_shown_with_their_empty_cells(tmp_path):
     assert typed["note"] == ["x", "", "y", "z"]
 
 
+def test_columns_that_are_not_forecast_are_called_what_they_are(tmp_path):
+    """The column of times was among those "that hold text or dates", and so were empty ones."""
+    lines = [f"2024-01-{day:02d},rain,{day},," for day in range(1, 20)]
+    look = told(tmp_path, "a.csv", "\n".join(["Date (local),note,units,empty,none", *lines]))
+    assert look["chosen"]["time_col"] == "Date (local)"
+    assert look["notices"][:2] == [
+        "columns that hold text or dates are not forecast: 'note'",
+        "columns that are empty are not forecast: 'empty', 'none'",
+    ]
+    lines = [line.replace("rain,", "") for line in lines]
+    look = told(tmp_path, "b.csv", "\n".join(["Date (local),units,empty,none", *lines]))
+    assert look["notices"][0] == "columns that are empty are not forecast: 'empty', 'none'"
+    assert not [notice for notice in look["notices"] if "hold text" in notice]
+
+
 def test_columns_that_are_not_shown_are_read(tmp_path):
     """Of a table with a column of text only the number columns among the first 200 were."""
     names = [f"s{i}" for i in range(250)]
@@ -519,6 +536,19 @@ def test_a_process_is_ended_if_its_answer_is_not_waited_for(tmp_path):
         worker.ask({"do": "look"}, fails)
     assert ended == ["kill", "wait"]
     assert not worker._busy.locked()
+
+
+def test_the_process_is_told_how_much_a_file_may_hold(tmp_path, monkeypatch):
+    made: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda line, **_: made.append(line))
+    app = create_workbench(ServeSettings(most_bytes=1000), "cpu")
+    app.state.desk.worker.start()
+    app.state.desk.close()
+    Worker(tmp_path).start()
+    assert [line[line.index("-m") :] for line in made] == [
+        ["-m", "convtimenet.serving.workbench.child", "4000"],
+        ["-m", "convtimenet.serving.workbench.child"],
+    ]
 
 
 def test_one_process_however_many_start_it_and_none_once_closed(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from convtimenet.data.tables import read_table
 from convtimenet.errors import DataError
 from convtimenet.serving.workbench import filling, recordings, tables
 from convtimenet.serving.workbench.asked import Columns
@@ -86,8 +87,20 @@ UNREAD = {
     "no column of times": (
         rows([f"n{n}" for n in NUMBERS], NUMBERS, NUMBERS, head="when;y;x"),
         {},
-        "choose 'time' for one of the columns",
+        "choose 'time' for the one that holds the times",
         {"time_col": "y", "target_cols": ["x"]},
+    ),
+    "no times": (
+        rows([f"{n / 8}" for n in NUMBERS], NUMBERS, head="y;x"),
+        {},
+        "; if there are none, enter 1 as the step to number the rows 0, 1, 2, ...",
+        {"freq": "1"},
+    ),
+    "a plain list": (
+        rows([f"{n / 8}" for n in NUMBERS], head="0.5"),
+        {},
+        "the column names are numbers: add a header line if they are data; choose 'time' for",
+        {"freq": "1"},
     ),
 }
 
@@ -109,8 +122,29 @@ def test_remedies_name_controls_and_work(tmp_path, monkeypatch, name):
             Path("x.csv").write_text(then, encoding="utf-8")
             then = {}
         found = tables.look("x.csv", chosen(**columns | then))
+        # what is shown as chosen is sent with the next choice
+        again = tables.look("x.csv", chosen(**columns | then) | found["chosen"])
+    assert again.get("error") is None
+    assert again["chart"] == found["chart"]
     assert "error" not in found, found["error"]
     assert not OPTION.search(" ".join(found["notices"]))
+
+
+def test_rows_without_times_are_numbered(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(rows([f"{n / 8}" for n in NUMBERS], head="0.5"), encoding="utf-8")
+    found = tables.look(str(path), chosen(freq="1"))
+    assert (found["span"], found["step"], found["chosen"]["time_col"]) == (["0", "29"], "1", None)
+    assert found["notices"] == [
+        "no column holds times, so the rows are numbered 0, 1, 2, ...; the column names are "
+        "numbers: add a header line if they are data"
+    ]
+    path.write_text(rows(["b", "a", "b"], [7, 8, 9], head="unique_id;y"), encoding="utf-8")
+    table = read_table(path, frequency=1)
+    assert (table.ids.tolist(), table.times.tolist()) == (["b", "a"], [0, 1, 0])
+    assert table.values[:, 0].tolist() == [7, 9, 8]
+    with pytest.raises(DataError, match=r"if there are none, pass freq=1 \(--freq 1\) to number"):
+        read_table(path)
 
 
 def test_notices_name_controls(tmp_path):

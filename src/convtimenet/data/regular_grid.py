@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convtimenet.data.codes import code_notices
+from convtimenet.data.codes import code_notices, far_notices
 from convtimenet.data.dated_values import date_notices
 from convtimenet.data.sources.by_role import Columns
 from convtimenet.data.time.frequency import Frequency
@@ -149,6 +149,7 @@ def make_regular(
     notices += code_notices(named)
     by_channel = dict(zip(columns.channels, columns.values.T, strict=True))
     notices += date_notices(by_channel, times, bounds)
+    notices += far_notices(by_channel, times, bounds, columns.ids, zone)
     changes = []
     if grown.sum() > len(times):
         changes.append(_absent(columns, bounds, grown, expected))

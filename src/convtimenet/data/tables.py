@@ -156,7 +156,8 @@ def read_table(
         The time column. By default a pandas ``DatetimeIndex`` or ``PeriodIndex``, else a column
         named date, ds, time, timestamp or datetime, else the only column that holds dates (combined
         with a column of times of day, if there is one, or of ranges of them, which are read as
-        their start), else the columns year, month, day and so on.
+        their start), else the columns year, month, day and so on, else, with `frequency` 1, the
+        numbers 0, 1, 2, ... of the rows of each series.
     target_cols : sequence of str, optional
         The channels, in this order. By default every column except the time column; in a long
         table the column "y" if there is one, else every column except time and id.
@@ -201,6 +202,7 @@ def read_table(
         check_targets(targets)
     _check_fill(fill)
     steps = frequency is not None and parse_name(frequency_name(frequency)).unit == "step"
+    counted = steps  # whole numbers are asked for
     if frequency is None and terms is not None:
         steps = not terms.dated
     usual = None if terms is None else terms.origin.dayfirst
@@ -211,6 +213,7 @@ def read_table(
         covariates=column_names("covariates", covariates),
         texts=frozenset() if terms is None else terms.texts,
         usual_time=None if terms is None else terms.time_name,
+        counted=counted,
         hint=hint,
         reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps, usual=usual),
         decimal=decimal,

@@ -34,6 +34,7 @@ from convtimenet.report._windows import (
     errors_by_channel,
     rows_before,
     scaler_of,
+    scales_of,
     series_of,
     time_label,
     when,
@@ -128,46 +129,50 @@ def _scores_section(
     return Section("scores", heading, body, "Scores")
 
 
-def _unit(model: ConvTimeNetForecaster, table: Table) -> tuple[float, str]:
-    """The unit in which errors of windows and steps are shown, and what multiplies those of the
-    evaluation: that of the data, unless several channels or series have scales of their own."""
-    scale = model.scaler_.scale
-    if scale.ndim == 2 and len(table.channels) == 1:
-        return float(scale[0, 0]), "the data's units"
-    return 1.0, "training standard deviations" if model.scale else "the data's units"
+def _errors(
+    model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Root mean squared errors of the windows (n,) and of the steps (H,) as they are shown, and
+    their unit: that of the data, unless several channels have units of their own."""
+    rmse = np.sqrt(evaluation.mse_per_window)
+    if len(table.channels) > 1:
+        unit = "training standard deviations" if model.scale else "the data's units"
+        return rmse, np.sqrt(evaluation.mse_per_step), unit
+    scale = scales_of(model, table, evaluation.starts + model.network_.config.context_length)
+    return scale * rmse, evaluation.rmse_per_step_in_units, "the data's units"
 
 
 # --- windows -------------------------------------------------------------------------------------
 
 
-def pick_windows(mse: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, list[int]]:
+def pick_windows(error: np.ndarray, starts: np.ndarray, apart: int) -> dict[str, list[int]]:
     """Indices of the worst, the median and the best windows.
 
     Parameters
     ----------
-    mse, starts
+    error, starts
         (n,) each: error, NaN if there is none, and first row of every window.
     apart
         Minimum rows between the starts of two windows of one kind: closer ones show the same event.
 
     Returns
     -------
-    Lists under "worst", "median" and "best"; the first is ``np.nanargmax(mse)``. No window
+    Lists under "worst", "median" and "best"; the first is ``np.nanargmax(error)``. No window
     appears twice, none is without an error, and none of the worst is below the median or of the
     best above it, so with few windows some lists are short.
     """
-    half = mse[middle(mse)]
+    half = error[middle(error)]
     picks: dict[str, list[int]] = {"worst": [], "median": [], "best": []}
     for kind, ranked in (
-        ("worst", np.argsort(-mse, kind="stable").tolist()),
-        ("median", [middle(mse)]),
-        ("best", np.argsort(mse, kind="stable").tolist()),
+        ("worst", np.argsort(-error, kind="stable").tolist()),
+        ("median", [middle(error)]),
+        ("best", np.argsort(error, kind="stable").tolist()),
     ):
         chosen = picks[kind]
         taken = {window for windows in picks.values() for window in windows}
-        for window in ranked[: int((~np.isnan(mse)).sum())]:  # NaN come last
+        for window in ranked[: int((~np.isnan(error)).sum())]:  # NaN come last
             far = all(abs(starts[window] - starts[other]) >= apart for other in chosen)
-            wrong = {"worst": mse[window] < half, "best": mse[window] > half}.get(kind, False)
+            wrong = {"worst": error[window] < half, "best": error[window] > half}.get(kind, False)
             if far and not wrong and window not in taken:
                 chosen.append(window)
             if len(chosen) == _EACH:
@@ -180,14 +185,16 @@ def _windows_section(
 ) -> Section:
     config = model.network_.config
     L, H = config.context_length, config.outputs
-    mse, starts = evaluation.mse_per_window, evaluation.starts
-    picks = pick_windows(mse, starts, H)
+    starts = evaluation.starts
+    rmse, _, unit = _errors(model, table, evaluation)
+    picks = pick_windows(rmse, starts, H)
     cards = {
-        kind: [_window_card(model, table, evaluation, kind, window) for window in windows]
+        kind: [
+            _window_card(model, table, evaluation, kind, window, float(rmse[window]), unit)
+            for window in windows
+        ]
         for kind, windows in picks.items()
     }
-    factor, unit = _unit(model, table)
-    rmse = factor * np.sqrt(mse)
     times = to_local(table.times[starts + L], table.time_zone)
     labels = {"ylabel": f"RMSE in {unit}", "xlabel": time_label(table)}
     joined = not table.long
@@ -224,8 +231,10 @@ def _window_card(
     evaluation: ForecastEvaluation,
     kind: str,
     window: int,
+    rmse: float,
+    unit: str,
 ) -> str:
-    """One window on its worst channel."""
+    """One window on its worst channel, with its error in a unit."""
     L, H = model.network_.config.context_length, model.network_.config.outputs
     now = int(evaluation.starts[window]) + L
     levels = sorted(one.level for one in evaluation.intervals)
@@ -235,8 +244,6 @@ def _window_card(
     channel, (one, at) = table.channels[c], series_of(table, now)
     shown = slice(max(0, at - rows_before(L, H)), at + H)
     truth = one.values[shown, c]
-    factor, unit = _unit(model, table)
-    rmse = factor * float(np.sqrt(evaluation.mse_per_window[window]))
     caption = f"RMSE {number(rmse)} in {unit}"
     if len(table.channels) > 1:
         caption += f" over all channels; shown is {channel}, with {100 * share[c]:.0f} % of the "
@@ -260,8 +267,7 @@ def _window_card(
 def _errors_section(
     model: ConvTimeNetForecaster, table: Table, evaluation: ForecastEvaluation
 ) -> Section:
-    factor, unit = _unit(model, table)
-    steps = factor * np.sqrt(evaluation.mse_per_step)
+    _, steps, unit = _errors(model, table, evaluation)
     over = "windows and channels" if len(table.channels) > 1 else "windows"
     labels = {"ylabel": f"RMSE in {unit}", "xlabel": f"steps ahead{step_note(table.frequency)}"}
     picture = figure(
@@ -310,11 +316,11 @@ def _series_card(model: ConvTimeNetForecaster, table: Table, evaluation: Forecas
     now = evaluation.starts + model.network_.config.context_length
     series = np.searchsorted(table.bounds, now, side="right") - 1
     scored = ~np.isnan(evaluation.mse_per_window)
-    series, errors = series[scored], evaluation.mse_per_window[scored]
+    errors, _, unit = _errors(model, table, evaluation)
+    series, errors = series[scored], errors[scored] ** 2
     windows = np.bincount(series, minlength=len(table.lengths))
     sums = np.bincount(series, errors, minlength=len(table.lengths))
-    factor, unit = _unit(model, table)
-    rmse = factor * np.sqrt(sums / np.maximum(windows, 1))
+    rmse = np.sqrt(sums / np.maximum(windows, 1))
     hardest = np.argsort(-rmse, kind="stable")[:_LONGEST_TABLE]
     rows = [
         [str(table.ids[k]), number(float(rmse[k])), f"{windows[k]:,}"]

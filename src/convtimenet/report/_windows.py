@@ -37,15 +37,28 @@ def name_of(table: Table, s: int, c: int) -> str:
 
 def scaler_of(model: ConvTimeNetForecaster, series: Table) -> Scaler:
     """The training scaler of a series, (C, 1)."""
-    if model.scaler_.centre.ndim == 2:
-        return model.scaler_
-    (number,), _ = match_ids(series.ids, Labels(model.tail_.ids.tolist()), "the table")
-    if number < 0:
+    return model.scaler_ if model.scaler_.centre.ndim == 2 else _scalers(model, series)[0]
+
+
+def _scalers(model: ConvTimeNetForecaster, table: Table) -> Scaler:
+    """The training scalers of the series of a long table, (S, C, 1)."""
+    numbers, _ = match_ids(table.ids, Labels(model.tail_.ids.tolist()), "the table")
+    if (numbers < 0).any():
         raise DataError(
-            f"a report can only show series of the training table, found {series.ids[0]!r}; "
-            "evaluate a table without it, and give that table and its evaluation"
+            "a report can only show series of the training table, found "
+            f"{table.ids[numbers < 0][0]!r}; evaluate a table without it, and give that table and "
+            "its evaluation"
         )
-    return model.scaler_[number]
+    return model.scaler_[numbers]
+
+
+def scales_of(model: ConvTimeNetForecaster, table: Table, rows: np.ndarray) -> np.ndarray:
+    """The training scale of the first channel (n,) in the series of each row."""
+    if model.scaler_.centre.ndim == 2:
+        return np.full(len(rows), model.scaler_.scale[0, 0])
+    series = np.searchsorted(table.bounds, rows, side="right") - 1
+    some, at = np.unique(series, return_inverse=True)
+    return _scalers(model, select_series(table, some)).scale[at, 0, 0]
 
 
 def context_of(model: ConvTimeNetForecaster, table: Table, now: int) -> Table:

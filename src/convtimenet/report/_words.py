@@ -72,6 +72,8 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     """
     h, mean = len(forecast), float(forecast.mean())
     seen = known[np.isfinite(known)]
+    noise = _noise(seen)
+    mean = 0.0 if abs(mean) < noise else mean
     counts = bool(len(seen)) and bool((seen >= 0).all() and (seen == np.round(seen)).all())
     if h == 1:
         words = f"Next step ({_time(future, first)}): {three_digits(mean)}"
@@ -82,7 +84,7 @@ def outlook(known: np.ndarray, future: Table, first: int, forecast: np.ndarray) 
     change, direction, told = compared(known, future.frequency, forecast)
     words += f"{told}."
     highest = ""
-    if h > 1 and float(np.ptp(forecast)) > 1e-3 * max(abs(mean), 1e-12):
+    if h > 1 and float(np.ptp(forecast)) > max(1e-3 * abs(mean), noise):
         top, low = int(forecast.argmax()), int(forecast.argmin())
         highest = when(future, first + top)
         highs, lows = (three_digits(float(forecast[at])) for at in (top, low))
@@ -126,10 +128,17 @@ def _change(
             return "< -99 %", side, "more than 99 % lower"
         return f"{share:+,d} %" if share else "0 %", side, f"{abs(share):,} % {_SIDES[side]}"
     off = mean - before
-    spread = float(np.ptp(seen))
-    side = 0 if abs(off) < 0.005 * spread else int(np.sign(off))
+    least = max(0.005 * float(np.ptp(seen)), _noise(seen))
+    side = 0 if abs(off) < least else int(np.sign(off))
     size = three_digits(abs(off))
     return f"{'-' if off < 0 else '+'}{size}" if side else "0", side, f"{size} {_SIDES[side]}"
+
+
+def _noise(seen: np.ndarray) -> float:
+    """How far forecasts of known values may be off by rounding alone: networks read float32. Where
+    all are 0 their scale is 1."""
+    largest = float(np.abs(seen).max(initial=0.0))
+    return 1e-6 * largest if largest else 1e-5
 
 
 _MOST_TIMES = 11  # 1,000 % higher

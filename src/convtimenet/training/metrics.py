@@ -169,6 +169,8 @@ class ForecastEvaluation:
         context row of the window in the table.
     mse_per_step
         (H,): mean squared error by step ahead; NaN where no value was scored.
+    rmse_per_step_in_units
+        (H,): its root in the data's units, in which that of one channel is drawn.
     mae_per_channel, naive_mae_per_channel
         Mean absolute error of each channel in its own units.
     intervals
@@ -185,6 +187,7 @@ class ForecastEvaluation:
     mse_per_window: np.ndarray
     starts: np.ndarray
     mse_per_step: np.ndarray
+    rmse_per_step_in_units: np.ndarray
     mae_per_channel: dict[str, float]
     naive_mae_per_channel: dict[str, float]
     intervals: tuple[IntervalScores, ...] = ()
@@ -197,7 +200,7 @@ class ErrorSums:
         dtype = wide(device)
         self.squared = torch.zeros(channels, horizon, device=device, dtype=dtype)
         self.absolute = torch.zeros(channels, device=device, dtype=dtype)
-        self.squared_in_units = torch.zeros((), device=device, dtype=dtype)
+        self.squared_in_units = torch.zeros(horizon, device=device, dtype=dtype)
         self.in_units = torch.zeros(series, channels, device=device, dtype=dtype)
 
     def add(self, error: Tensor, unit: Tensor, series: Tensor) -> None:
@@ -205,7 +208,7 @@ class ErrorSums:
         own = error * unit
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum((0, 2))
-        self.squared_in_units += own.square().sum()
+        self.squared_in_units += own.square().sum((0, 1))
         self.in_units.index_add_(0, series, own.abs().sum(2))
 
     def scores(self, count: Tensor) -> Scores:
@@ -227,7 +230,7 @@ class ErrorSums:
         total = counts.sum()
         found = {
             "mae": float(self.in_units.sum() / total),
-            "rmse": float((self.squared_in_units / total).sqrt()),
+            "rmse": float((self.squared_in_units.sum() / total).sqrt()),
         }
         scaled = (counts > 0) & (scale > 0)
         if scaled.any():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from convtimenet.data.files.raw import check_size
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.files.found import ARROW, PARQUET, is_address, is_seen
 
@@ -31,7 +32,7 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
     Raises
     ------
     DataError
-        If it is damaged, or the columns of its files differ.
+        If it is damaged, holds more than may be read, or the columns of its files differ.
     MissingExtraError
         If pyarrow is not installed.
     """
@@ -41,16 +42,45 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
             return dataset.to_table()
     kind = _kind_of(path)
     pa = _pyarrow(kind)
-    from pyarrow import feather, ipc, parquet
+    from pyarrow import dataset, feather, ipc, parquet
 
     with _readable(path, kind):
         if kind == "Parquet":
+            stated = parquet.ParquetFile(path)
+            _check_stated(path, stated.metadata.num_rows, stated.schema_arrow)
             return parquet.read_table(path)
         try:
+            found = dataset.dataset(path, format="ipc")
+            _check_stated(path, found.count_rows(), found.schema)
             return feather.read_table(path)
         except pa.ArrowInvalid:  # the stream format of `pa.ipc.new_stream`
             with pa.OSFile(str(path)) as file:
-                return ipc.open_stream(file).read_all()
+                return _of_stream(path, ipc.open_stream(file))
+
+
+def _check_stated(path: str | Path, rows: int, schema: Any) -> None:
+    """Refuse a file that says that it holds more than may be read, before it is unpacked."""
+    check_size(path, rows * sum(map(_width, schema.types)))
+
+
+def _width(kind: Any) -> int:
+    """Bytes of a cell, those of its text not counted."""
+    try:
+        return max(1, kind.bit_width // 8)
+    except ValueError:  # of no fixed width
+        return 8
+
+
+def _of_stream(path: str | Path, stream: Any) -> Any:
+    """The table of a stream, which does not say how long it is."""
+    import pyarrow as pa
+
+    batches, size = [], 0
+    for batch in stream:
+        size += max(batch.nbytes, batch.num_rows)  # nulls take no bytes
+        check_size(path, size)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, stream.schema)
 
 
 def open_dataset(path: str | Path) -> Any:

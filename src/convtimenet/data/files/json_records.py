@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
-from convtimenet.data.files.raw import decoded, lines_of
+from convtimenet.data.files.raw import check_cells, decoded, lines_of
 from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.errors import DataError
 
@@ -82,11 +82,12 @@ def grid_of(
         If it has another form.
     """
     if isinstance(value, dict):
-        columns = _by_key(value)
+        columns = _by_key(path, value)
         if len({len(cells) for cells in columns.values()}) > 1:
             raise DataError(f"{path}: the columns have different numbers of rows; {_SHAPES}")
     elif isinstance(value, list) and all(isinstance(record, dict) for record in value):
         names = list(dict.fromkeys(name for record in value for name in record))
+        check_cells(path, len(value), len(names))
         columns = {name: [record.get(name) for record in value] for name in names}
     else:
         raise DataError(
@@ -105,7 +106,7 @@ def grid_of(
     )
 
 
-def _by_key(value: dict[str, Any]) -> dict[str, Any]:
+def _by_key(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
     """Columns given as mappings from row key to cell, aligned by key; keys that are times become a
     time column."""
     if not all(isinstance(cells, dict) for cells in value.values()):
@@ -114,6 +115,7 @@ def _by_key(value: dict[str, Any]) -> dict[str, Any]:
             for name, cells in value.items()
         }
     keys = list(dict.fromkeys(key for cells in value.values() for key in cells))
+    check_cells(path, len(keys), len(value))
     columns = {name: [cells.get(key) for key in keys] for name, cells in value.items()}
     dated = all(looks_like_date(key) for key in keys) or all(map(_SINCE_1970.fullmatch, keys))
     if dated and "time" not in columns:

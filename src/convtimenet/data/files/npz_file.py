@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convtimenet.data.files.raw import check_size
 from convtimenet.errors import DataError
 
 __all__ = ["read_npz"]
@@ -25,14 +26,20 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises
     ------
     DataError
-        If the file is damaged, or has no ``X``.
+        If the file is damaged, has no ``X``, or holds more than may be read.
     """
     # opened here, because numpy leaves a damaged file open
     with path.open("rb") as file:
         try:
+            with zipfile.ZipFile(file) as packed:
+                # of the file's own account: no more of a member is unpacked than it says
+                check_size(path, sum(one.file_size for one in packed.infolist()))
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in ("X", "y") if key in archive}
                 found = sorted(archive.files)
+        except DataError:
+            raise
         except _DAMAGE as error:
             # for a .npy or pickled file numpy returns an array or raises a ValueError
             raise DataError(

@@ -1,4 +1,8 @@
-"""Read files that may be compressed, and decode text of any common encoding."""
+"""Read files that may be compressed, up to a limit, and decode text of any common encoding.
+
+A small file can hold much: packed text expands a thousand times. What is read is therefore limited
+by its size in memory, not by that on disk.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,30 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import IO
 
 from convtimenet.errors import DataError
+from convtimenet.wording import advice
 
-__all__ = ["COMPRESSED", "check_text", "decoded", "lines_of", "read_bytes", "unpacked_name"]
+__all__ = [
+    "COMPRESSED",
+    "check_cells",
+    "check_size",
+    "check_text",
+    "decoded",
+    "lines_of",
+    "machine_memory",
+    "read_bytes",
+    "reading_at_most",
+    "unpacked_name",
+]
 
 COMPRESSED = (".gz", ".zip", ".xz", ".bz2")
 _BOMS = (
@@ -21,7 +42,60 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_PIECE = 2**20  # bytes that are unpacked at a time
+_TIMES = 4  # the least memory that reading text takes, in sizes of the text
+_MOST: ContextVar[int | None] = ContextVar("most", default=None)
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+
+
+@contextmanager
+def reading_at_most(size: int | None) -> Iterator[None]:
+    """Files that are read here, in this thread, hold at most so many bytes once they are unpacked;
+    None stands for a quarter of the machine's memory: reading more would take more than all of it.
+    """
+    before = _MOST.set(size)
+    try:
+        yield
+    finally:
+        _MOST.reset(before)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that the machine has, None where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _most() -> int | None:
+    given, memory = _MOST.get(), machine_memory()
+    return given if given is not None or memory is None else memory // _TIMES
+
+
+def check_size(path: Path | str, size: int) -> None:
+    """Refuse a file that holds this many bytes or more, if that is beyond the limit.
+
+    Raises
+    ------
+    DataError
+        If so.
+    """
+    most = _most()
+    if most is not None and size > most:
+        raise DataError(
+            f"{path}: expected a file of at most {most / 2**20:,.4g} MB once it is unpacked, found "
+            + f"at least {size / 2**20:,.4g} MB; give fewer rows or columns"
+            + advice(
+                ", or read it on a machine with more memory",
+                "",
+                ", or start the app with a larger max_mb",
+            )
+        )
+
+
+def check_cells(path: Path | str, rows: int, columns: int) -> None:
+    """`check_size` of a table, with eight bytes for each cell."""
+    check_size(path, 8 * rows * columns)
 
 
 def lines_of(text: str) -> list[str]:
@@ -42,7 +116,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     Raises
     ------
     DataError
-        If it cannot be read, is damaged, or holds several files.
+        If it cannot be read, is damaged, holds several files, or more than may be read.
     """
     try:
         raw = path.read_bytes()
@@ -50,18 +124,27 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         raise DataError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     ending = path.suffix.lower()
     try:
-        if ending == ".gz":
-            return gzip.decompress(raw), path.stem
-        if ending == ".bz2":
-            return bz2.decompress(raw), path.stem
-        if ending == ".xz":
-            return lzma.decompress(raw), path.stem
+        if ending in _OPENED:
+            with _OPENED[ending](io.BytesIO(raw)) as file:
+                return _unpacked(path, file), path.stem
         if ending == ".zip":
             return _unzipped(path, raw)
     except _DAMAGE as error:
         kind = {".gz": "gzip"}.get(ending, ending[1:])
         raise DataError(f"{path}: damaged {kind} file: {error}; get a new copy") from error
     return raw, path.name
+
+
+_OPENED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def _unpacked(path: Path, file: IO[bytes]) -> bytes:
+    """What a compressed file holds, unpacked piece by piece as far as it may be read."""
+    found = io.BytesIO()
+    while piece := file.read(_PIECE):
+        found.write(piece)
+        check_size(path, found.tell())
+    return found.getvalue()
 
 
 _OTHERS = {
@@ -107,7 +190,8 @@ def _unzipped(path: Path, raw: bytes) -> tuple[bytes, str]:
             )
         if archive.getinfo(names[0]).flag_bits & 1:
             raise DataError(f"{path}: is protected by a password; unpack it and give the file")
-        return archive.read(names[0]), Path(names[0]).name
+        with archive.open(names[0]) as file:
+            return _unpacked(path, file), Path(names[0]).name
 
 
 def decoded(raw: bytes) -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from convtimenet.data.columns import CellColumn, Grid
 from convtimenet.data.files.dialect import header_at, named_twice
+from convtimenet.data.files.raw import check_cells, check_size
 from convtimenet.errors import DataError, MissingExtraError
 
 
@@ -18,7 +19,8 @@ def read_workbook(path: Path) -> Grid:
     Raises
     ------
     DataError
-        If the file is damaged, no sheet contains a table, or formulas have no stored results.
+        If the file is damaged, no sheet contains a table, formulas have no stored results, or it
+        holds more than may be read.
     MissingExtraError
         If openpyxl is not installed.
     """
@@ -28,6 +30,9 @@ def read_workbook(path: Path) -> Grid:
     except ImportError as error:
         raise MissingExtraError("openpyxl", "excel", "reading a workbook") from error
     try:
+        with zipfile.ZipFile(path) as packed:
+            # of the file's own account: no more of a member is unpacked than it says
+            check_size(path, sum(one.file_size for one in packed.infolist()))
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, OSError) as error:
         raise DataError(
@@ -36,7 +41,7 @@ def read_workbook(path: Path) -> Grid:
     try:
         sheets = sorted(book.worksheets, key=_is_hidden)  # stable: else as in the file
         held = [
-            (f"{sheet.title!r}{' (hidden)' if _is_hidden(sheet) else ''}", _rows(sheet))
+            (f"{sheet.title!r}{' (hidden)' if _is_hidden(sheet) else ''}", _rows(path, sheet))
             for sheet in sheets
         ]
     finally:
@@ -71,7 +76,7 @@ def _check_formulas(path: Path) -> None:
     book = openpyxl.load_workbook(path, read_only=True)
     try:
         for sheet in book.worksheets:
-            for i, row in _rows(sheet):
+            for i, row in _rows(path, sheet):
                 for cell in row:
                     if isinstance(cell, str) and cell.startswith("="):
                         raise DataError(
@@ -88,11 +93,16 @@ def _is_table(rows: list[tuple[int, tuple[Any, ...]]]) -> bool:
     return sum(sum(cell is not None for cell in row) > 1 for _, row in rows) > 1
 
 
-def _rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
+def _rows(path: Path, sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
     """The rows that are not empty, with their numbers in the sheet."""
     sheet.reset_dimensions()  # what a file says its size is may be outdated
-    rows = enumerate(sheet.iter_rows(values_only=True), 1)
-    return [(i, row) for i, row in rows if any(cell is not None for cell in row)]
+    found, cells = [], 0
+    for i, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        if any(cell is not None for cell in row):
+            found.append((i, row))
+            cells += len(row)  # one cell in the last column makes as many as there are columns
+            check_cells(path, 1, cells)
+    return found
 
 
 def _grid(path: Path, rows: list[tuple[int, tuple[Any, ...]]], notices: tuple[str, ...]) -> Grid:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.data.files import check_path, is_columnar, is_several
+from convtimenet.data.files.raw import machine_memory
 from convtimenet.data.sources.roles import ID_NAME
 from convtimenet.errors import DataError
 from convtimenet.files.found import PARQUET
@@ -44,9 +44,9 @@ class Parts:
     def fits(self) -> bool:
         """Whether the file can also be read as a whole, which takes up to eight times its cells:
         they are to be at most a sixteenth of the machine's memory."""
-        if not hasattr(os, "sysconf"):
+        memory = machine_memory()
+        if memory is None:
             return False
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return self.dataset.count_rows() * len(self.dataset.schema.names) * 8 * 16 <= memory
 
     @property

@@ -35,6 +35,8 @@ class Wanted:
     """The covariates that are text in a fitted model."""
     usual_time: str | None = None
     """Name of the time column to prefer if `time` is None."""
+    counted: bool = False
+    """Whether rows are numbered where there is no time column."""
     hint: str | None = None
     """Added to the error if the targets of a fitted model are missing."""
     reading: TimeReading = field(default_factory=TimeReading)
@@ -129,6 +131,7 @@ def from_grid(
             id_name,
             wanted.usual_time,
             (*(wanted.targets or ()), *wanted.covariates),
+            wanted.counted,
         )
         notices += told
     channels, told = find_targets(

@@ -37,9 +37,11 @@ def find_time(
     id_name: str | None,
     usual: str | None = None,
     values: Collection[str] = (),
+    counted: bool = False,
 ) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
     """The time column, the names of the columns it is built from, and notices; a column named
-    `usual` is preferred, and those of `values` hold something else."""
+    `usual` is preferred, and those of `values` hold something else. Where there is none, the rows
+    of each series may be `counted`."""
     if time_col is not None:
         if time_col not in names:
             raise DataError(unknown_column(time_col, names, "time_col"))
@@ -73,6 +75,8 @@ def find_time(
         return grid[year], (year,), months_across(names)
     if not dates:
         _check_odd_rows(grid, [name for name in names if name != id_name])
+        if counted:
+            return _row_numbers(grid, names, id_name)
     found = (
         f"several columns hold dates: {listing(dates)}"
         if dates
@@ -83,16 +87,38 @@ def find_time(
             ", and there is only one column: add one of times or of 0, 1, 2, ... (if the delimiter "
             "is not , ; | or a tab, declare it in a first line such as sep=^)"
         )
-    elif all(is_number(name) for name in names):
+    if all(is_number(name) for name in names):
         found += ", and the column names are numbers: add a header line if they are data"
     raise DataError(
         f"no time column found: none is named {', '.join(TIME_NAMES)}, and {found}; "
         + advice(
-            f"pass time_col=... with one of {listing(names)}, or values without times as an array",
+            f"pass time_col=... with one of {listing(names)}, or values without times as an array"
+            + ("" if dates else _OR_COUNTED.format("pass freq=1 (--freq 1)")),
             "name the column of times 'time', or as in training",
-            "choose 'time' for one of the columns",
+            "choose 'time' for the one that holds the times"
+            + ("" if dates else _OR_COUNTED.format("enter 1 as the step")),
         )
     )
+
+
+_OR_COUNTED = "; if there are none, {} to number the rows 0, 1, 2, ..."
+
+
+def _row_numbers(
+    grid: Grid, names: Sequence[str], id_name: str | None
+) -> tuple[Column, tuple[str, ...], tuple[str, ...]]:
+    """The numbers of the rows, of each series of its own, as a time column."""
+    column = grid[names[0]]
+    ids = [""] * len(column.texts()) if id_name is None else grid[id_name].texts()
+    found: dict[str, int] = {}
+    numbers = []
+    for one in ids:
+        numbers.append(found.get(one, 0))
+        found[one] = numbers[-1] + 1
+    told = "no column holds times, so the rows are numbered 0, 1, 2, ..."
+    if all(is_number(name) for name in names):
+        told += "; the column names are numbers: add a header line if they are data"
+    return CellColumn("time", numbers, column.place), (), (told,)
 
 
 def _check_odd_rows(grid: Grid, names: Sequence[str]) -> None:

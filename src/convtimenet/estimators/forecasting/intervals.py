@@ -101,12 +101,13 @@ def _marked(length: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
 
 
 def _length(mark: Tensor, marks: list[tuple[float, Tensor]]) -> Tensor:
-    """Convert distances to lengths in the forecast's units."""
+    """Convert distances to lengths in the forecast's units; 0 where all quantiles are one value, as
+    those of a constant."""
     found, inner, inner_mark = torch.zeros_like(mark), 0.0, 0.0
     for i, (outer_mark, width) in enumerate(marks):
         last = i == len(marks) - 1
         part = ((mark - inner_mark) / (outer_mark - inner_mark)).clamp(0, None if last else 1)
-        found = found + part * (width - inner).clamp(min=1e-6)
+        found = found + part * torch.where(width > 0, (width - inner).clamp(min=1e-6), 0.0)
         inner, inner_mark = width, outer_mark
     return found
 

@@ -298,6 +298,7 @@ def evaluate_windows(
         mse_per_window=per_window.cpu().numpy(),
         starts=starts,
         mse_per_step=(sums.ours.squared.sum(0) / steps).cpu().numpy(),
+        rmse_per_step_in_units=(sums.ours.squared_in_units / steps).sqrt().cpu().numpy(),
         mae_per_channel=dict(zip(channels, ours, strict=True)),
         naive_mae_per_channel=dict(zip(channels, naive, strict=True)),
         intervals=tuple(one.scores(sums.count, channels) for one in intervals),

@@ -44,8 +44,8 @@ def reaches(context_length: int, season: int) -> list[int]:
 
 class PretrainedForecaster(OtherNetwork):
     """Quantiles (B, C, Q, H) of contexts (B, C, L), each channel for itself, by the weights that
-    come with the package; without quantiles in
-    the config, as a member of an ensemble, their median (B, C, H).
+    come with the package; without quantiles in the config, as a member of an ensemble, their median
+    (B, C, H). Those of a constant are that constant.
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
     without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
@@ -88,7 +88,7 @@ class PretrainedForecaster(OtherNetwork):
             median = found[:, [MEDIAN]]
             blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
             blended = self._with_line(blended, rows, there) if self.config.theta else blended
-            found = blended + (found - median)
+            found = _steady(blended + (found - median), rows, there)
         found = found if self.config.quantiles else found[:, MEDIAN]
         return found.unflatten(0, x.shape[:2])
 
@@ -193,6 +193,17 @@ class PretrainedForecaster(OtherNetwork):
         x = channels_of(scaled, seen, (season, long_season(season)))
         found = self.embedding(x, (steps >= first)[:, None])[:, 0]
         return found[..., before + L : before + L + H] * scale[:, None] + centre[:, None]
+
+
+def _steady(
+    found: Float[Tensor, "R Q H"], rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
+) -> Float[Tensor, "R Q H"]:
+    """The constant of each row that is one, to which the network adds what its smallest scale
+    leaves; else what was found. A few values are no constant yet."""
+    low = torch.where(known, rows, torch.inf).amin(-1)
+    high = torch.where(known, rows, -torch.inf).amax(-1)
+    constant = (low == high) & (known.sum(-1) >= FEW)
+    return torch.where(constant[:, None, None], low[:, None, None], found)
 
 
 def drift_of(

@@ -14,6 +14,10 @@ from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.workbench.desk import Desk
 from convtimenet.serving.workbench.routes import routes
 
+_UNPACKED = 4
+"""How many times the largest upload a file may hold once it is unpacked: text is packed to about a
+quarter, and reading it takes some six times its size in memory."""
+
 
 def create_workbench(settings: ServeSettings, device: str = "auto") -> FastAPI:
     """The application; its lifespan starts the child process, and removes all files at the end."""
@@ -26,7 +30,7 @@ def create_workbench(settings: ServeSettings, device: str = "auto") -> FastAPI:
         finally:
             await asyncio.to_thread(desk.close)
 
-    desk = Desk(device)
+    desk = Desk(device, _UNPACKED * settings.most_bytes)
     app = new_app(settings, lifespan, openapi_url=None)
     app.state.desk = desk
     app.include_router(routes(desk))

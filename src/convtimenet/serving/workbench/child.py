@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convtimenet.callbacks import TrainingProgress
+from convtimenet.data.files.raw import reading_at_most
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.progress import Display, shown_on
 from convtimenet.wording import written_for
@@ -97,8 +98,8 @@ def _finite(loss: float | None) -> bool:
     return loss is not None and math.isfinite(loss)
 
 
-def main() -> None:
-    """Answer until standard input ends."""
+def main(most_bytes: int | None = None) -> None:
+    """Answer until standard input ends. Files hold at most `most_bytes` once they are unpacked."""
     said = Said(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # what libraries print is no answer
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -121,7 +122,8 @@ def main() -> None:
         command = commands.get()
         do = tasks[command.pop("do")]
         try:
-            with written_for("page"), shown_on(lambda: Screen(said)):
+            screen = shown_on(lambda: Screen(said))
+            with written_for("page"), reading_at_most(most_bytes), screen:
                 answer = do(**command)
         except ConvTimeNetError as error:
             said(error=str(error))
@@ -146,4 +148,4 @@ def _listen(commands: queue.Queue[dict[str, Any]], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

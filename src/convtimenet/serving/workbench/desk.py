@@ -44,15 +44,17 @@ class Desk:
     ----------
     device
         What trains, as for the estimators.
+    most_bytes
+        How much a file may hold, see `Worker`.
     """
 
-    def __init__(self, device: str = "auto"):
+    def __init__(self, device: str = "auto", most_bytes: int | None = None):
         self.device = device
         self._temporary = tempfile.TemporaryDirectory(
             prefix="convtimenet-app-", ignore_cleanup_errors=True
         )
         self.folder = Path(self._temporary.name)
-        self.worker = Worker(self.folder)
+        self.worker = Worker(self.folder, most_bytes)
         self._turns = threading.RLock()
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is

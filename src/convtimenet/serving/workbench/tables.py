@@ -63,7 +63,8 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "needed": columns,
         "chosen": {
             **columns,
-            "time_col": table.time_name,
+            # one that is made, of several columns or of row numbers, cannot be chosen
+            "time_col": table.time_name if table.time_name in names else columns["time_col"],
             "id_col": table.id_name,
             "target_cols": list(table.channels),
         },
@@ -159,8 +160,8 @@ def _first_rows(column: Column) -> Sequence[Any]:
     return column.first_texts(_HEAD)
 
 
-def _numbers(path: Path) -> dict[str, bool]:
-    """Whether the first values of each column of a file are numbers."""
+def _numbers(path: Path) -> dict[str, bool | None]:
+    """Whether the first values of each column of a file are numbers; None if it has no value."""
     if is_columnar(path):
         frame = read_columnar(path)
         names = [str(name) for name in frame.column_names]
@@ -170,7 +171,7 @@ def _numbers(path: Path) -> dict[str, bool]:
         names = list(grid.names)
         known = [grid[name].first_texts(_HEAD) for name in names]
     return {
-        name: any(map(str, of)) and all(_is_number(str(one)) for one in of)
+        name: all(_is_number(str(one)) for one in of) if any(map(str, of)) else None
         for name, of in zip(names, known, strict=True)
     }
 
@@ -198,11 +199,16 @@ def _read(path: str, columns: Columns) -> tuple[Table, Columns]:
         numbers = [name for name, is_one in number.items() if is_one]
         if not numbers:
             raise
-        texts = [n for n, is_one in number.items() if not is_one and n != columns["id_col"]]
         with suppress(DataError):
             columns = {**columns, "target_cols": numbers}
-            notice = f"columns that hold text or dates are not forecast: {listing(texts)}"
-            return _noticed(_read_as(path, columns), notice), columns
+            table = _read_as(path, columns)
+            for kind, held in (("are empty", None), ("hold text or dates", False)):
+                left = [n for n, is_one in number.items() if is_one is held]
+                left = [n for n in left if n not in (columns["id_col"], table.time_name)]
+                if left:
+                    notice = f"columns that {kind} are not forecast: {listing(left)}"
+                    table = _noticed(table, notice)
+            return table, columns
         raise
     return _noticed(_read_as(path, columns), notice), columns
 

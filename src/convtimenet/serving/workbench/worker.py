@@ -31,10 +31,12 @@ class Worker:
     ----------
     folder
         Its working folder; commands name files in it. The process removes it if the server dies.
+    most_bytes
+        How much a file may hold once it is unpacked; None for as much as on the command line.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, most_bytes: int | None = None):
+        self.folder, self.most_bytes = folder, most_bytes
         self._busy = threading.Lock()
         self._starting = threading.Lock()
         self._closed = False
@@ -47,7 +49,8 @@ class Worker:
                 return
             self._process = subprocess.Popen(
                 # -P: modules of the folder, which holds files of users, are not imported
-                [sys.executable, "-P", "-m", "convtimenet.serving.workbench.child"],
+                [sys.executable, "-P", "-m", "convtimenet.serving.workbench.child"]
+                + ([] if self.most_bytes is None else [str(self.most_bytes)]),
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
