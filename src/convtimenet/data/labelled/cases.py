@@ -257,7 +257,7 @@ def _from_file(found: CaseFile) -> Cases:
 
 
 def joined(parts: Sequence[Cases]) -> Cases:
-    """The cases of several sets with the same channels as one, without labels and notices."""
+    """The cases of several sets with the same channels as one, without labels."""
     if len(parts) == 1:
         return parts[0]
     n, longest = sum(len(one.values) for one in parts), max(one.values.shape[2] for one in parts)
@@ -270,7 +270,7 @@ def joined(parts: Sequence[Cases]) -> Cases:
         values=values,
         lengths=np.concatenate([one.lengths for one in parts]),
         labels=None,
-        notices=(),
+        notices=tuple(dict.fromkeys(notice for one in parts for notice in one.notices)),
         channels=parts[0].channels,
     )
 
