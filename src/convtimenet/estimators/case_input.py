@@ -52,10 +52,10 @@ class Preprocessing:
     """(m,) labels of the cases it was fitted to."""
 
 
-def read(X: Any, y: Any = None) -> Cases:
-    """The cases that `fit` would see."""
+def read(X: Any, y: Any = None, *, labelled: bool = False) -> Cases:
+    """The cases that `fit` would see; `labelled` is whether a file should hold labels."""
     if isinstance(X, (str, Path)):
-        X = read_cases(X)
+        X = read_cases(X, labelled=labelled)
     if not isinstance(X, Cases):
         return as_cases(X, y)
     return X if y is None else replace(X, labels=label_vector(y, len(X.values)), task=None)

@@ -403,7 +403,7 @@ class LabelledEstimator(DistillableCases):
             y = np.asarray(y)
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
-        cases = read(X, y)
+        cases = read(X, y, labelled=y is None)
         if cases.labels is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
