@@ -63,7 +63,7 @@ class TestScikitLearn:
         assert {k: repr(v) for k, v in model.get_params().items()} == before
         added = set(vars(model)) - names
         assert added == {
-            "classes_", "fused_", "history_", "n_channels_", "n_examples_", "network_",
+            "classes_", "fused_", "history_", "lengths_", "n_channels_", "n_examples_", "network_",
             "members_", "notices_", "parameters_", "scaler_", "scores_", "train_config_",
         }  # fmt: skip
 

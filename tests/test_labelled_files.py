@@ -331,6 +331,39 @@ def test_the_column_of_the_labels(tmp_path: Path) -> None:
         read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), label_col="z")
 
 
+def test_columns_with_names_and_columns_that_are_not_used(tmp_path: Path) -> None:
+    text = "who,age,t0,t1,move\nP1,30,1,2,u\nP2,41,3,4,v\n"
+    path = written(tmp_path, "x.csv", text)
+    with pytest.raises(DataError, match=r"columns 'who', 'move' may be the label; pass the"):
+        read_cases(path)
+    with pytest.raises(DataError, match=r"'who', 'age'.* as ignored_cols \(--ignored"):
+        read_cases(path, "move")
+    cases = read_cases(path, "move", id_col="who", ignored_cols="age")
+    assert cases.labels is not None
+    assert (cases.values[:, 0].tolist(), cases.labels.tolist()) == ([[1, 2], [3, 4]], ["u", "v"])
+    assert (cases.ids, cases.notices) == (("P1", "P2"), ("the column 'who' names the cases",))
+    cases = read_cases(path, id_col="who", ignored_cols=["age", "move"], labelled=False)
+    assert (cases.labels, cases.notices) == (None, ("the column 'who' names the cases",))
+    told = read_cases(path, id_col="who", ignored_cols=["age", "move"]).notices
+    assert told[0].startswith("found no label column; if there is one, pass its name as label_col")
+    with pytest.raises(DataError, match=r"ignored_cols .*no column 'agee'; did you mean 'age'"):
+        read_cases(path, "move", ignored_cols=["agee"])
+    with pytest.raises(DataError, match=r"one role .* label_col .* and id_col .* for 'who'; leave"):
+        read_cases(path, "who", id_col="who")
+    with pytest.raises(DataError, match=r"id_col .*already defines its labels; leave it out"):
+        read_cases(written(tmp_path, "x.ts", TS + "1,2:a\n"), id_col="who")
+
+
+def test_a_chosen_column_of_names_joins_the_rows_of_a_case(tmp_path: Path) -> None:
+    """Also beside a column that is called id, and with labels in one that is called series."""
+    text = "id,run,series,time,x\n1,A,u,1,5\n2,A,u,0,4\n3,B,v,0,6\n4,B,v,1,7\n"
+    cases = read_cases(written(tmp_path, "x.csv", text), "series", id_col="run")
+    assert cases.labels is not None
+    assert (cases.ids, cases.labels.tolist()) == (("A", "B"), ["u", "v"])
+    assert cases.values.tolist() == [[[4, 5]], [[6, 7]]]
+    assert cases.channels == ("x",)
+
+
 @pytest.mark.parametrize(("head", "step"), [("t0,t1,t2,t3", "t1"), ("1_x,2_x,3_x,4_x", "2_x")])
 def test_a_numbered_column_is_a_step_although_a_cell_is_text(
     head: str, step: str, tmp_path: Path

@@ -8,6 +8,7 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,14 @@ from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _page as document
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
+from convtimenet.report._cases import case_table
 from convtimenet.report._classes import per_class, wilson
 from convtimenet.report._forecast import pick_windows
 from convtimenet.report._future import future_section
 from convtimenet.report._html import Section, clean
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._network import patch_moves, training_section
+from convtimenet.report._numbers import _worse
 from convtimenet.report._page import page
 from convtimenet.report._windows import (
     errors_by_channel,
@@ -465,13 +468,35 @@ def test_intervals_are_told_and_drawn(forecast, pages, tmp_path):
     assert len(plain.pictures()) == len(page.pictures()) - 1
 
 
+def check_wrong_cases(text: str, model: ConvTimeNetClassifier, cases: Cases) -> None:
+    """All of them are in the table, also those without a picture."""
+    assert cases.labels is not None
+    shares, given = model.predict_proba(cases), model.predict(cases)
+    table = re.search(
+        r'aria-label="Wrong cases, the most confident first"><thead>.*?</table>', text
+    )
+    assert table is not None
+    cells = r'row">(.*?)</th><td.*?>(.*?)</td><td.*?>(.*?)</td><td.*?>(.*?)<'
+    rows = re.findall(cells, table[0])
+    wrong = np.flatnonzero(given != cases.labels)
+    assert len(wrong) > 4
+    assert sorted(int(case) for case, *_ in rows) == wrong.tolist()
+    assert [float(p) for *_, p in rows] == sorted((float(p) for *_, p in rows), reverse=True)
+    for case, true, predicted, chance in rows:
+        assert (unescape(true), unescape(predicted)) == (cases.labels[int(case)], given[int(case)])
+        assert chance == f"{shares[int(case)].max():.2f}"
+
+
 def test_a_classification_page_counts_classes_that_training_lacked(classes, tmp_path: Path):
     model, cases = classes
     assert cases.labels is not None
     labels = np.array(["new", "a third", *cases.labels[2:]], dtype=object)
+    labels[[11, 24, 32, 47]] = "slow", "none", "slow", "slow"
+    assert (labels != cases.labels).sum() == 6
     other = replace(cases, labels=labels)
     with undrawn():
-        page = Page(write_classes(tmp_path, (model, other)))
+        page = Page(text := write_classes(tmp_path, (model, other)))
+    check_wrong_cases(text, model, other)
     predicted, right = model.predict(cases), model.predict(cases) == labels
     own = [right[labels == one].mean() for one in sorted(set(labels))]
     assert f"{100 * right.mean():.1f} %" in page.text
@@ -531,11 +556,44 @@ def test_a_regression_page_tells_the_scores(numbers, tmp_path: Path):
     assert re.search(rf"as the network reads it\.\s+Case {worst}\s+Predicted", page.text)
     assert re.search(rf"Case {worst}: .* \(largest error\)", page.text)
     assert "Red parts raise the predicted number" in page.text
+    listed = re.search(r'aria-label="Cases, the largest error first"><thead>.*?</table>', text)
+    assert listed is not None
+    rows = re.findall(r'row">(.*?)</th><td.*?>.*?</td><td.*?>.*?</td><td.*?>(.*?)<', listed[0])
+    assert [int(case) for case, _ in rows] == np.argsort(-np.abs(off), kind="stable").tolist()
+    assert float(rows[0][1]) == pytest.approx(off[worst], abs=5e-4)
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     assert len(images) >= 2 + 2 + 4 + 4 + 2 + 1
     assert all(len(attrs["alt"] or "") > 30 for attrs in images)
     with undrawn():
         assert "training mean" not in Page(write_numbers(tmp_path, numbers)).text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "baseline", "says"),
+    [
+        ([0.0, 1, 2, 5], {"mse": 9.0, "mae": 0.4}, "Worse than the mean: always predicting the "
+         "training mean has a mean absolute error of 0.400, this model of 0.500."),
+        ([0.0, 0, 0, 9], {"mse": 90.0, "mae": 9.0}, "Worse than the mean: R2 is -7.200, that of "
+         "always predicting the mean of these cases is 0."),
+        ([3.0, 2, 1, 0], {"mse": 1.0, "mae": 9.0}, "predicting the training mean has a mean "
+         "squared error of 1.000, this model of 5.000; R2 is -3.000,"),
+        ([3.0, 2, 1, 0], {}, "always predicting the mean of these cases has a mean squared error "
+         "of 1.250, this model of 5.000; always predicting the mean of these cases has a mean "
+         "absolute error of 1.000, this model of 2.000; R2 is -3.000,"),
+        ([0.0, 1, 2, 2], {"mse": 1.0, "mae": 1.0}, ""),
+    ],
+)  # fmt: skip
+def test_a_result_worse_than_the_mean_in_any_measure_is_said(predicted, baseline, says):
+    said = _worse(np.arange(4.0), np.array(predicted), baseline)
+    assert says in said
+    assert bool(said) == bool(says)
+
+
+def test_a_long_table_of_cases_says_how_many_are_left_out():
+    made = case_table("Wrong", ["case", "true"], [["P1", "a"], ["P2", "b"]], 1302)
+    assert made.count("<tr>") == 3
+    assert "and 1,300 more." in made
+    assert "more" not in case_table("Wrong", ["case", "true"], [["P1", "a"]], 1)
 
 
 def test_dots_lie_where_the_numbers_are():

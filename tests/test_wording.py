@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "convtimenet"
 SCANNED = ("data", "estimators", "runs", "serving", "training", "network")
 OPTION = re.compile(
     r"(?<![\w-])--[a-z]|\b[a-z_]+=(\.\.\.|['\"\[{(\d]|True|False|None)|\b[Pp]ass [a-z_]+=|predict\("
-    r"|\b(id_col|time_col|target_cols|label_col|time_format|dayfirst|(futr|hist|stat)_exog)\b"
+    r"|\b(id_col|time_col|target_cols|label_col|ignored_cols|time_format|dayfirst|(futr|hist|stat)_exog)\b"
 )
 """Options, as Python and the command line have them."""
 EXCEPT = {

@@ -209,11 +209,45 @@ def test_recordings_are_classified_and_new_ones_too(running: App):
     state = running.train()
     assert state["result"]["scores"][0]["Accuracy"] == "1"
     more = running.http.get("/app/sample-recordings.csv").content
-    rows = running.put("new.csv", more, "new").json()["answers"]["table"]["rows"]
-    assert [row[1] for row in rows] == ["shake", "swipe", "lift"]
+    answers = running.put("new.csv", more, "new").json()["answers"]
+    assert [row[1] for row in answers["table"]["rows"]] == ["shake", "swipe", "lift"]
+    assert answers["notices"] == []
     assert running.http.get("/app/files/answers.csv").text.startswith("case,class,p_lift,p_shake")
     wrong = running.put("new.csv", "a,b\nx,y\n", "new")
     assert wrong.status_code == 422
+
+
+def test_columns_of_recordings_are_given_their_roles(running: App):
+    """An id column ended it: what the message said could only be done in the file."""
+    draw = np.random.default_rng(0)
+    head = "who,room," + ",".join(f"t{t}" for t in range(20)) + ",move"
+    values = draw.normal(np.arange(20)[:, None] % 2, 0.1, (20, 20)).round(3)
+    cells = [",".join(map(str, row)) for row in values]
+    lines = [f"P{i},{i % 3},{row},{'ab'[i % 2]}" for i, row in enumerate(cells)]
+    with page(running.address) as one:
+        one.locator("#paste-box summary").click()
+        one.locator("#paste").fill("\n".join([head, *lines]))
+        one.get_by_role("button", name="Use this text").click()
+        one.locator("#name", has_text="pasted.csv").wait_for()
+        one.locator("#kind").select_option("recordings")
+        one.locator("#unread", has_text="and 'not used' for others").wait_for()
+        labels = one.locator("#columns th").all_text_contents()
+        assert labels == ["who", "room", "move"]
+        one.get_by_label("move", exact=True).select_option("label")
+        one.locator("#unread", has_text="'id' for the one that names").wait_for()
+        assert one.locator("#label-col").input_value() == "move"
+        one.get_by_label("who", exact=True).select_option("id")
+        one.locator("#unread", has_text="the columns 'room' are not numbered").wait_for()
+        one.get_by_label("room", exact=True).select_option("not used")
+        one.locator("#summary", has_text="20 recordings of 20 steps, 1 channel: a (10)").wait_for()
+        assert running.state()["look"]["chosen"] == {
+            "label_col": "move", "id_col": "who", "ignored_cols": ["room"],
+        }  # fmt: skip
+        one.locator("#label-col").select_option("")
+        one.locator("#notices", has_text="the column 'move' is used as the label").wait_for()
+        assert one.get_by_label("move", exact=True).input_value() == ""
+        one.get_by_label("who", exact=True).select_option("")
+        one.locator("#unread", has_text="'who', 'move' may be the label").wait_for()
 
 
 def test_the_server_outlives_its_process(running: App):

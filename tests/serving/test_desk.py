@@ -26,9 +26,12 @@ from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.workbench import recipe, recordings, tables
 from convtimenet.serving.workbench.app import create_workbench
-from convtimenet.serving.workbench.asked import Columns, Look, Train
+from convtimenet.serving.workbench.asked import CaseRoles, Columns, Look, Train
 from convtimenet.serving.workbench.desk import Desk
 from convtimenet.serving.workbench.worker import Ended, Worker
+from convtimenet.wording import written_for
+
+NO_ROLES = CaseRoles().model_dump()
 
 
 class Slow:
@@ -141,15 +144,15 @@ def test_a_run_that_was_stopped_has_ended_before_the_next_thing(desk: Desk):
 def test_a_label_column_counts_once_its_file_was_read(desk: Desk, monkeypatch):
     """A run after a refused look used the column of the look."""
     desk.put("data", "a.ts", b"x")
-    desk.look(Look(kind="recordings", label_col="first"))
+    desk.look(Look(kind="recordings", roles=CaseRoles(label_col="first")))
 
     def refuse(*_: Any) -> Any:
         raise Refused(422, "no")
 
     monkeypatch.setattr(desk.worker, "ask", refuse)
     with pytest.raises(Refused):
-        desk.look(Look(kind="recordings", label_col="second"))
-    assert desk._label == "first"
+        desk.look(Look(kind="recordings", roles=CaseRoles(label_col="second")))
+    assert desk._roles.label_col == "first"
 
 
 @pytest.mark.parametrize("name", ["a b, #2 (é).csv", "'quoted'.csv", "-x.csv", "../../b:c.csv"])
@@ -298,7 +301,7 @@ def test_the_lines_import_what_there_is():
     for made in (
         recipe.of_table("a.csv", none, 2, [], "fast", None),
         recipe.of_filling("impute", "a.csv", none, {}, "filled"),
-        recipe.of_recordings("a.csv", "classify", None, "fast"),
+        recipe.of_recordings("a.csv", "classify", NO_ROLES, "fast"),
     ):
         imports = [line for line in made["python"].splitlines() if line.startswith("from ")]
         assert len(imports) >= 2
@@ -391,7 +394,7 @@ def test_the_chart_has_the_values_of_the_file(tmp_path):
     assert look["chart"][0]["y"][:2] == [1234568.25, 1234569.25]
     lines = ["t0,t1,label", *(f"{1234567.25 + i},{i},{'ab'[i % 2]}" for i in range(8))]
     (tmp_path / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
-    chart = recordings.look(str(tmp_path / "cases.csv"), None)["chart"]
+    chart = recordings.look(str(tmp_path / "cases.csv"), NO_ROLES)["chart"]
     assert [line["y"] for line in chart[:2]] == [[1234567.25, 0], [1234569.25, 2]]
 
 
@@ -461,10 +464,47 @@ def test_the_label_can_be_any_column(tmp_path, packed: bool):
     text = recordings_text("gesture", 300).encode()
     path = tmp_path / ("a.csv.gz" if packed else "a.csv")
     path.write_bytes(gzip.compress(text) if packed else text)
-    look = recordings.look(str(path), "gesture")
-    names = [name for name, _ in look["columns"]]
+    look = recordings.look(str(path), NO_ROLES | {"label_col": "gesture"})
+    names = look["names"]
     assert (names[0], names[-1], len(names)) == ("t0", "gesture", 200)
+    assert look["columns"] == [["gesture", list("ababab")]]  # those that are no steps
     assert look["classes"] == [["a", 10], ["b", 10]]
+
+
+def test_recordings_with_columns_beside_steps_and_labels(tmp_path):
+    """What the page shows, says and can do about a person, a room and a session number."""
+    draw = np.random.default_rng(0)
+    head = "who,room,nr," + ",".join(f"t{t}" for t in range(20))
+    lines = [
+        ",".join([f"P{i}", f"{i % 3}", f"{i}", *map(str, draw.normal(i % 2, 0.1, 20).round(3))])
+        for i in range(20)
+    ]
+    path, new = tmp_path / "a.csv", tmp_path / "new.csv"
+    labelled = [f"{line},{'ab'[i % 2]}" for i, line in enumerate(lines)]
+    path.write_text("\n".join([f"{head},move", *labelled]) + "\n")
+    with written_for("page"):
+        look = recordings.look(str(path), NO_ROLES)
+        assert [name for name, _ in look["columns"]] == ["who", "room", "nr", "move"]
+        assert look["error"].endswith(
+            "choose the right one as the column of labels, 'id' for one that names the recordings, "
+            "and 'not used' for others"
+        )
+        roles = NO_ROLES | {"label_col": "move"}
+        assert (
+            "choose 'not used' for them, or 'id' for the one"
+            in (recordings.look(str(path), roles)["error"])
+        )
+        roles = {"label_col": "move", "id_col": "who", "ignored_cols": ["room", "nr"]}
+        look = recordings.look(str(path), roles)
+        assert (look["cases"], look["lengths"], look["chosen"]) == (20, [20, 20], roles)
+        made = recordings.train(
+            str(path), "a.csv", "classify", roles, "fast", "cpu", str(tmp_path / "run"), []
+        )
+        new.write_text("\n".join([head, *lines[:3]]) + "\n")  # without the labels
+        found = recordings.label(str(new), str(tmp_path / "run"), "cpu", roles)
+    assert found["table"]["rows"][1][:2] == ["P1", "b"]
+    assert found["notices"] == ["the column 'who' names the cases"]
+    assert "'move', id_col='who', ignored_cols=['room', 'nr']" in made["python"]
 
 
 def test_labels_of_new_recordings_have_the_names_of_the_file_to_download(tmp_path):
@@ -476,7 +516,9 @@ def test_labels_of_new_recordings_have_the_names_of_the_file_to_download(tmp_pat
     named = "\n".join([f"id,{head}", *(f"Q{9 - i},{one}" for i, one in enumerate(lines))])
     for text, names in ((named, ["Q9", "Q8", "Q7"]), ("\n".join([head, *lines]), ["0", "1", "2"])):
         (tmp_path / "new.csv").write_text(text, encoding="utf-8")
-        rows = recordings.label(str(tmp_path / "new.csv"), str(tmp_path), "cpu")["table"]["rows"]
+        found = recordings.label(str(tmp_path / "new.csv"), str(tmp_path), "cpu", NO_ROLES)
+        rows = found["table"]["rows"]
+        assert [one for one in found["notices"] if "label" in one] == []
         written = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()[1:]
         assert [row[0] for row in rows] == names == [line.split(",")[0] for line in written]
         assert [row[1] for row in rows] == [line.split(",")[1] for line in written]
@@ -501,8 +543,10 @@ def test_the_command_means_what_was_chosen(tmp_path, monkeypatch):
     flags = _parsed(shlex.split(made["command"])[1:]).forecast
     assert {key: getattr(flags, key) for key in chosen} == chosen
     assert (flags.data, flags.out) == (f"./{name}", "-my sales, 'Q1' #2 é-forecast.csv")
-    made = recipe.of_recordings(name, "classify", "-label", "fast")
-    assert _parsed(shlex.split(made["command"])[1:]).classify.label_col == "-label"
+    roles = {"label_col": "-label", "id_col": "who", "ignored_cols": ["age, years", "b"]}
+    made = recipe.of_recordings(name, "classify", roles, "fast")
+    flags = _parsed(shlex.split(made["command"])[1:]).classify
+    assert {key: getattr(flags, key) for key in roles} == roles
     columns["fill"] = None
     made = recipe.of_filling("impute", name, columns, {"season": 7}, "filled")
     assert main([*shlex.split(made["command"])[1:], "--quiet"]) == 0

@@ -11,7 +11,7 @@ import pytest
 from convtimenet.data.tables import read_table
 from convtimenet.errors import DataError
 from convtimenet.serving.workbench import filling, recordings, tables
-from convtimenet.serving.workbench.asked import Columns
+from convtimenet.serving.workbench.asked import CaseRoles, Columns
 from convtimenet.wording import written_for
 
 PAGE = Path(tables.__file__).parents[1] / "page"
@@ -182,7 +182,7 @@ def test_recordings_name_the_choice_of_labels(tmp_path, content, says, label):
     path = tmp_path / "x.csv"
     path.write_text(content, encoding="utf-8")
     with written_for("page"):
-        found = recordings.look(str(path), label)
+        found = recordings.look(str(path), CaseRoles(label_col=label).model_dump())
     assert says in found.get("error", "")
     assert not OPTION.search(found.get("error", ""))
     assert ("error" in found) == (label is None)
@@ -193,6 +193,6 @@ def test_the_page_has_the_controls_that_messages_name():
     for words in (
         "Decimal mark", "comma", "point", "as detected", "03/04/2024 is in", "April", "March",
         "Step", "not used", "series", "to forecast", '"time"', "known so far", "mean zero",
-        "with labels in", "rows over time", "Values known ahead",
+        "with labels in", "rows over time", "Values known ahead", 'id: "id"',
     ):  # fmt: skip
         assert words in page, words

@@ -235,6 +235,23 @@ def test_cases_of_unequal_length_with_missing_values(client, by_name):
     assert found["p_up"].to_pylist() == want[:, 1].tolist()
 
 
+def test_cases_outside_of_training_have_a_notice(client):
+    short = [case[:, :3].tolist() for case in waves(2)]
+    got = client.post("/classify", json={"cases": [*short, waves(1)[0].tolist()]}).json()
+    assert got["notices"] == [
+        "2 of 3 cases have 3 steps; training cases had 20 to 24 steps: answers for other lengths "
+        "may be wrong"
+    ]
+    rows = "x\n" + "".join(f"{value}\n" for value in waves(1)[0][0])
+    got = client.post("/regress", content=rows.encode(), headers={"content-type": "text/csv"})
+    assert got.status_code == 422
+    assert got.json()["error"]["message"] == (
+        "expected cases of 20 to 24 steps, as in training; found 20 cases of one step each, which "
+        "looks like one recording written as a column; write it as a row, its values beside each "
+        "other"
+    )
+
+
 def test_numbers_for_cases_in_json_and_csv(client, by_name):
     cases, model = [case[:1, :20] for case in waves(6)], by_name["sizes"]
     want = model.predict(cases)

@@ -152,7 +152,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
         unset = {"preset": "auto", "quality": "auto", "n_jobs": None, "init_from": None}
         _refuse_training_flags(flags, **unset)
         check_model(flags.load)
-    from convtimenet.data.labelled.cases import read_cases
+    from convtimenet.data.labelled.cases import Cases, read_cases
     from convtimenet.estimators.case_input import check_task
     from convtimenet.estimators.classifier import ConvTimeNetClassifier
     from convtimenet.estimators.regressor import ConvTimeNetRegressor
@@ -167,13 +167,22 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
     )
     from convtimenet.runs.result import distillable
 
+    def read(path: str, labelled: bool) -> Cases:
+        return read_cases(
+            path,
+            flags.label_col,
+            id_col=flags.id_col,
+            ignored_cols=flags.ignored_cols,
+            labelled=labelled,
+        )
+
     console = make_console()
     note_replaced(console, replaced)
     run = None
     classify = what == "classes"
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     with showing(reading(flags.data), verbose_of(flags), busy=True):
-        train = cases = read_cases(flags.data, flags.label_col)
+        train = cases = read(flags.data, flags.load is None)
     check_task(train, estimator.task)
     if flags.load is not None:
         model = estimator.load(flags.load, device=flags.device)
@@ -191,7 +200,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
             train, cases = hold_out(train, flags.test_fraction, flags.seed, classes=classify)
         else:
             with showing(reading(flags.test), verbose_of(flags), busy=True):
-                cases = read_cases(flags.test, flags.label_col)
+                cases = read(flags.test, False)
             check_labelled(train)
             check_alike(train, cases)
         if cases.labels is None:

@@ -178,6 +178,8 @@ def regress_flags(parser: ArgumentParser) -> None:
 
 
 def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
+    from convtimenet.cli.parser import names
+
     add = parser.add_argument
     add(
         "data",
@@ -190,6 +192,17 @@ def _cases_flags(parser: ArgumentParser, verb: str, answers: str) -> None:
         type=str | None,
         metavar="COLUMN",
         help="the column of a table with the labels, if it cannot be inferred",
+    )
+    add(
+        "--id_col",
+        type=str | None,
+        metavar="COLUMN",
+        help="the column of a table that names the cases, if it cannot be inferred",
+    )
+    add(
+        "--ignored_cols",
+        type=names,
+        help="columns of a table that are neither labels nor values, as a,b",
     )
     add(
         "--test_fraction",

@@ -116,7 +116,7 @@ def run_pretrain(flags: Any) -> None:
 
         kind = ConvTimeNetClassifier if flags.task == "classify" else ConvTimeNetRegressor
         with showing(reading(flags.data), verbose_of(flags), busy=True):
-            cases = read_cases(flags.data, flags.label_col)
+            cases = read_cases(flags.data, flags.label_col, labelled=False)
         for notice in cases.notices:
             note(console, notice)
         model = kind(preset=flags.preset, **estimator_settings(flags))

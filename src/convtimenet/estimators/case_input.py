@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from convtimenet.errors import DataError
 from convtimenet.wording import advice
 
 __all__ = [
+    "Preprocessing",
     "check_channels",
     "check_columns",
     "check_like_training",
@@ -40,10 +41,21 @@ __all__ = [
 ]
 
 
-def read(X: Any, y: Any = None) -> Cases:
-    """The cases that `fit` would see."""
+@dataclass(frozen=True)
+class Preprocessing:
+    """Scaling and label encoding fitted to the training cases."""
+
+    scaler: Scaler
+    encoding: Any
+    """The classes, or the scaler of the targets."""
+    labels: np.ndarray
+    """(m,) labels of the cases it was fitted to."""
+
+
+def read(X: Any, y: Any = None, *, labelled: bool = False) -> Cases:
+    """The cases that `fit` would see; `labelled` is whether a file should hold labels."""
     if isinstance(X, (str, Path)):
-        X = read_cases(X)
+        X = read_cases(X, labelled=labelled)
     if not isinstance(X, Cases):
         return as_cases(X, y)
     return X if y is None else replace(X, labels=label_vector(y, len(X.values)), task=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,10 +17,12 @@ from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.labelled.cases import Cases, in_channel_order
+from convtimenet.data.labelled.lengths import Lengths, lengths_of, like_trained
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import (
+    Preprocessing,
     check_channels,
     check_columns,
     check_like_training,
@@ -44,18 +46,12 @@ from convtimenet.training.taught import TaughtCases
 if TYPE_CHECKING:
     from convtimenet.estimators.explain import CaseExplanation
 
-_COLUMNS = {"n_features_in_": int, "feature_names_in_": lambda names: np.array(names, object)}
-
-
-@dataclass(frozen=True)
-class _Preprocessing:
-    """Scaling and label encoding fitted to the training cases."""
-
-    scaler: Scaler
-    encoding: Any
-    """What `_label_encoding` returned."""
-    labels: np.ndarray
-    """(m,) labels of the cases it was fitted to."""
+_KEPT = {
+    "n_features_in_": int,
+    "feature_names_in_": lambda names: np.array(names, object),
+    "lengths_": tuple,  # models of older versions lack it
+}
+"""What a saved model keeps if it has it, and what turns its JSON back."""
 
 
 class LabelledEstimator(DistillableCases):
@@ -74,6 +70,8 @@ class LabelledEstimator(DistillableCases):
     """Channel names; absent if the training cases had none."""
     n_features_in_: int
     """Columns of the table it was fitted to; absent if it was not fitted to a table."""
+    lengths_: Lengths
+    """Time steps of the shortest and the longest training case."""
     scores_: Scores | None
     """Scores on the validation split; see the subclass."""
 
@@ -217,6 +215,7 @@ class LabelledEstimator(DistillableCases):
         self.check_labels(labels)
         cases, labels, weight = weighted(cases, labels, sample_weight, self._label_weights)
         n, C, L = cases.values.shape
+        columns["lengths_"] = lengths_of(cases)
         own, training = self._network_settings(), self._settings("training")
         preset = cases_preset(self.quality, self.preset, (n, C, L), own, training)
         settings = self._model_settings(preset.model)
@@ -235,11 +234,11 @@ class LabelledEstimator(DistillableCases):
             strata = labels if self.task == "classify" else None
             fitted, held_back, note = hold_back(n, strata, train_config, known)
 
-        def preprocessing_of(some: np.ndarray) -> _Preprocessing:
+        def preprocessing_of(some: np.ndarray) -> Preprocessing:
             scaler = Scaler.minus_one_to_one(cases.values[some])
-            return _Preprocessing(scaler, self._label_encoding(labels[some]), labels[some])
+            return Preprocessing(scaler, self._label_encoding(labels[some]), labels[some])
 
-        def examples(some: np.ndarray, fitted_to: _Preprocessing) -> LabelledCases:
+        def examples(some: np.ndarray, fitted_to: Preprocessing) -> LabelledCases:
             weights = self._label_weights(labels, fitted_to.labels)
             if weight is not None:
                 weights = weight if weights is None else weight * weights
@@ -247,7 +246,7 @@ class LabelledEstimator(DistillableCases):
             part = None if weights is None else normalised(weights)[some]
             return examples_of(cases.subset(some), targets, part, fitted_to.scaler, config, device)
 
-        def trained_on(some: np.ndarray, fitted_to: _Preprocessing) -> LabelledCases:
+        def trained_on(some: np.ndarray, fitted_to: Preprocessing) -> LabelledCases:
             found = examples(some, fitted_to)
             if ensemble is None or answers is None:
                 return found
@@ -299,7 +298,7 @@ class LabelledEstimator(DistillableCases):
         )
         return self
 
-    def _attributes(self, fitted: _Preprocessing) -> dict[str, Any]:
+    def _attributes(self, fitted: Preprocessing) -> dict[str, Any]:
         return {"scaler_": fitted.scaler, **self._label_attributes(fitted.encoding)}
 
     def __sklearn_tags__(self) -> Tags:
@@ -309,11 +308,13 @@ class LabelledEstimator(DistillableCases):
         return tags
 
     def read(self, X: Any) -> Cases:
-        """Cases as the fitted network takes them: missing values masked or filled."""
+        """Cases as the fitted network takes them: missing values masked or filled; with a notice
+        about those that are shorter or longer than all training cases."""
         check_is_fitted(self, "fused_")
         check_columns(self, X)
-        channels = getattr(self, "channels_", None)
-        return prepared(in_channel_order(read(X), channels), self.network_.config)
+        cases = in_channel_order(read(X), getattr(self, "channels_", None))
+        cases = like_trained(cases, getattr(self, "lengths_", None))
+        return prepared(cases, self.network_.config)
 
     def _network_outputs(self, X: Any, answer: Any = None) -> np.ndarray:
         """Outputs (n, outputs) float32 of the network, or of `answer`, for every case."""
@@ -402,7 +403,7 @@ class LabelledEstimator(DistillableCases):
             y = np.asarray(y)
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
-        cases = read(X, y)
+        cases = read(X, y, labelled=y is None)
         if cases.labels is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
@@ -415,7 +416,7 @@ class LabelledEstimator(DistillableCases):
         self,
         X: Any,
         y: Any,
-        preprocessing: _Preprocessing,
+        preprocessing: Preprocessing,
         channels: tuple[str, ...] | None,
         config: ModelConfig,
         device: torch.device,
@@ -434,13 +435,13 @@ class LabelledEstimator(DistillableCases):
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         names = getattr(self, "channels_", None)
         own: dict[str, Any] = {} if names is None else {"channel_names": list(names)}
-        own |= {n: np.asarray(vars(self)[n]).tolist() for n in _COLUMNS if hasattr(self, n)}
+        own |= {n: np.asarray(vars(self)[n]).tolist() for n in _KEPT if hasattr(self, n)}
         return {"channels": self.n_channels_, "scores": self.scores_, **own}, {}
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.n_channels_ = self.network_.config.channels
         self.scores_ = values.get("scores")
-        vars(self).update({n: of(values[n]) for n, of in _COLUMNS.items() if n in values})
+        vars(self).update({n: of(values[n]) for n, of in _KEPT.items() if n in values})
         if "channel_names" in values:
             self.channels_ = tuple(map(str, values["channel_names"]))
             if len(self.channels_) != self.n_channels_:

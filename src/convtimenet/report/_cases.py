@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from convtimenet.data.labelled.cases import Cases
@@ -9,7 +10,7 @@ from convtimenet.estimators.labelled import LabelledEstimator, padded
 from convtimenet.network.random_patches import RandomPatches
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._html import Section, count, figure
+from convtimenet.report._html import Section, count, escaped, figure, long_card, score_table
 from convtimenet.report._interactive import embedded
 from convtimenet.report._network import (
     members_section,
@@ -18,10 +19,26 @@ from convtimenet.report._network import (
     sample,
 )
 
+LISTED = 200
+"""Rows of a table of cases, so that the page stays small."""
+
+
+def name_of(cases: Cases, case: int) -> str:
+    """The name that its file gives a case, or its number."""
+    return str(case) if cases.ids is None else cases.ids[case]
+
 
 def called(cases: Cases, case: int) -> str:
-    """A case by the name that its file gives it, or by its number."""
-    return f"Case {case if cases.ids is None else cases.ids[case]}"
+    """A case by its name or number."""
+    return f"Case {name_of(cases, case)}"
+
+
+def case_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], n: int) -> str:
+    """A card with a table of cases, of which `rows` are the first, of `n` in all."""
+    table = score_table(heading, columns, rows, numbers=True)
+    more = n - len(rows)
+    left = f'<p class="soft">{escaped(f"and {more:,} more.")}</p>' if more else ""
+    return long_card(table, heading) + left
 
 
 def case_card(model: LabelledEstimator, cases: Cases, case: int, caption: str, heading: str) -> str:

@@ -9,7 +9,14 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._cases import called, case_card, case_patches_section
+from convtimenet.report._cases import (
+    LISTED,
+    called,
+    case_card,
+    case_patches_section,
+    case_table,
+    name_of,
+)
 from convtimenet.report._html import (
     Section,
     card,
@@ -218,22 +225,33 @@ def _wrong_section(
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = _confidently_wrong(truth, probabilities)
     order = wrong[:_WRONG_SHOWN].tolist()
+
+    def chance(case: int) -> str:
+        return f"{confidence[case]:.2f}"
+
     words = f"{len(wrong):,} of {len(truth):,} cases are wrong. "
     if not order:
-        return Section("wrong", "Confidently wrong", f"<p>{words}</p>")
-    words += "These are wrong with the highest confidence; check whether they are mislabelled. One "
-    words += "line per channel, as the network reads it."
+        return Section("wrong", "Wrong cases", f"<p>{words}</p>")
+    rows = [
+        [name_of(cases, case), labels[truth[case]], labels[predicted[case]], chance(case)]
+        for case in wrong[:LISTED].tolist()
+    ]
+    columns = ["case", "true class", "predicted", "probability"]
+    table = case_table("Wrong cases, the most confident first", columns, rows, len(wrong))
+    seen = "These are wrong with the highest confidence; check whether they are mislabelled. One "
+    seen += "line per channel, as the network reads it."
     cards = []
     for case in order:
         own, given = (labels[k] for k in (truth[case], predicted[case]))
-        caption = f"Probability {confidence[case]:.2f} for class {given}, "
+        caption = f"Probability {chance(case)} for class {given}, "
         if truth[case] < probabilities.shape[1]:
             caption += f"{probabilities[case, truth[case]]:.2f} for the true class {own}."
         else:
             caption += f"none for the true class {own}, which was not in the training data."
         heading = f"{called(cases, case)}: {own}, predicted as {given}"
         cards.append(case_card(model, cases, case, caption, heading))
-    return Section("wrong", "Confidently wrong", f"<p>{words}</p>{grid(cards)}")
+    body = f"<p>{words}</p>{table}<p>{seen}</p>{grid(cards)}"
+    return Section("wrong", "Wrong cases", body)
 
 
 def _patches_section(

@@ -11,7 +11,14 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.regressor import ConvTimeNetRegressor, numeric_targets
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
-from convtimenet.report._cases import called, case_card, case_patches_section
+from convtimenet.report._cases import (
+    LISTED,
+    called,
+    case_card,
+    case_patches_section,
+    case_table,
+    name_of,
+)
 from convtimenet.report._html import Section, count, figure, grid, number, span, tile, warning
 from convtimenet.report._importance import case_importance_section
 from convtimenet.report._interactive import embedded
@@ -71,18 +78,26 @@ def _scores_section(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) 
 
 
 def _worse(truth: np.ndarray, predicted: np.ndarray, baseline: Scores) -> str:
-    """A warning if the mean would have been better; empty if not."""
-    if "mse" in baseline:
-        whose, constant = "the training mean", baseline["mse"]
-    else:
-        whose, constant = "the mean of these cases", float(np.var(truth))
-    ours = scores.mse(truth, predicted)
-    if len(truth) < 2 or ours <= constant:
+    """A warning if the mean would have been better, by any of the scores; empty if not."""
+    if len(truth) < 2:
         return ""
-    return warning(
-        f"Worse than the mean: always predicting {whose} has a mean squared error of "
-        f"{number(constant)}, this model of {number(ours)}."
-    )
+    mean, found = np.full_like(truth, truth.mean()), []
+    for key, name, score in (
+        ("mse", "mean squared error", scores.mse),
+        ("mae", "mean absolute error", scores.mae),
+    ):
+        ours, whose, constant = score(truth, predicted), "training mean", baseline.get(key)
+        if constant is None:
+            whose, constant = "mean of these cases", score(truth, mean)
+        if ours > constant:
+            found.append(
+                f"always predicting the {whose} has a {name} of {number(constant)}, this model "
+                f"of {number(ours)}"
+            )
+    r2 = float(r2_score(truth, predicted))
+    if r2 < 0:
+        found.append(f"R2 is {number(r2)}, that of always predicting the mean of these cases is 0")
+    return warning(f"Worse than the mean: {'; '.join(found)}.") if found else ""
 
 
 def _fit_section(truth: np.ndarray, predicted: np.ndarray) -> Section:
@@ -117,8 +132,15 @@ def _largest_section(
     model: ConvTimeNetRegressor, cases: Cases, truth: np.ndarray, predicted: np.ndarray
 ) -> Section:
     off = predicted - truth
+    order = np.argsort(-np.abs(off), kind="stable")[:LISTED].tolist()
+    rows = [
+        [name_of(cases, case), *(number(float(one[case])) for one in (truth, predicted, off))]
+        for case in order
+    ]
+    columns = ["case", "true", "predicted", "predicted minus true"]
+    table = case_table("Cases, the largest error first", columns, rows, len(off))
     cards = []
-    for case in np.argsort(-np.abs(off), kind="stable")[:_LARGEST_SHOWN].tolist():
+    for case in order[:_LARGEST_SHOWN]:
         caption = (
             f"Predicted {number(float(predicted[case]))}, {number(abs(float(off[case])))} too "
         )
@@ -127,7 +149,8 @@ def _largest_section(
         cards.append(case_card(model, cases, case, caption, called(cases, case)))
     words = "Check whether the targets of these cases are correct. One line per channel, as the "
     words += "network reads it."
-    return Section("largest", "Largest errors", f"<p>{words}</p>{grid(cards)}")
+    body = f"{table}<p>{words}</p>{grid(cards)}"
+    return Section("largest", "Largest errors", body)
 
 
 def _importance_section(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import advice
 
-__all__ = ["IDS", "LABELS", "CaseGrid", "read_grid"]
+__all__ = ["DETECTED", "IDS", "LABELS", "CaseColumns", "CaseGrid", "read_grid"]
 
 LABELS = frozenset(
     {"label", "labels", "class", "classes", "classlabel", "target", "targets", "category"}
@@ -31,6 +31,31 @@ IDS = frozenset(
 )  # fmt: skip
 _COUNTED = 5
 """This many evenly spaced numbers in the first row can make it a header."""
+
+
+@dataclass(frozen=True)
+class CaseColumns:
+    """What the caller says about the columns of a file; the rest is detected."""
+
+    label_col: str | None = None
+    id_col: str | None = None
+    """The column that names the cases."""
+    ignored_cols: tuple[str, ...] = ()
+    labelled: bool = True
+    """Whether labels are expected; else there is no notice if there are none."""
+
+    def named(self) -> list[tuple[str, str]]:
+        """The columns that it names, each with the option that does."""
+        given = {key: value for key, value in vars(self).items() if key != "labelled"}
+        return [
+            (one, f"{key} (--{key})")
+            for key, value in given.items()
+            for one in ((value,) if isinstance(value, str) else value or ())
+        ]
+
+
+DETECTED = CaseColumns()
+"""Nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +71,20 @@ class CaseGrid:
     delimiter: str = ","
     """What separates its cells."""
     option: bool = True
-    """Whether the caller can say which column is the label."""
+    """Whether the caller can say what the columns are."""
     guess: bool = True
     """Whether a column may be the label although it is not named so."""
 
     def column(self, at: int) -> list[str]:
         return [row[at] for row in self.rows]
+
+    def without(self, ignored: Sequence[str]) -> CaseGrid:
+        """The same without some columns."""
+        if not ignored or self.names is None:
+            return self
+        kept = [i for i, name in enumerate(self.names) if name not in ignored]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, names=tuple(self.names[i] for i in kept), rows=rows)
 
     def numeric(self, at: int) -> bool:
         return all(_is_number(row[at], self.decimal) for row in self.rows)
@@ -90,8 +123,8 @@ class CaseGrid:
                         "leave the column out; if the column is the label, name it 'label' in a "
                         "header line",
                         "leave it empty if the value is missing",
-                        "leave the column out; if it is the label, choose it as such or name it "
-                        "'label' in a header line",
+                        "choose 'not used' for the column; if it is the label, choose it as such "
+                        "or name it 'label' in a header line",
                     )
                 ) from None
         return found
@@ -119,9 +152,11 @@ class CaseGrid:
         ]
 
 
-def read_grid(path: Path, text: str, label: str | None = None, option: bool = True) -> CaseGrid:
-    """Split the text of a file into cells; `label` is the name of a column, if the caller knows it,
-    and `option` whether one could.
+def read_grid(
+    path: Path, text: str, chosen: CaseColumns = DETECTED, option: bool = True
+) -> CaseGrid:
+    """Split the text of a file into cells; `chosen` are the columns that the caller names, and
+    `option` whether one could.
 
     Raises
     ------
@@ -157,7 +192,7 @@ def read_grid(path: Path, text: str, label: str | None = None, option: bool = Tr
     plain = delimiter == "," and not any('"' in line for line in lines)
     decimal = "." if plain else _decimal(rows, places, path)
     names = None
-    header, told = _header(rows, decimal, label)
+    header, told = _header(rows, decimal, {name for name, _ in chosen.named()})
     if header:
         names = tuple(cell.strip() for cell in rows[0])
         rows, places = rows[1:], places[1:]
@@ -228,9 +263,9 @@ def _is_number(cell: str, decimal: str) -> bool:
     return True
 
 
-def _header(rows: list[list[str]], decimal: str, label: str | None) -> tuple[bool, tuple[str, ...]]:
-    """Whether the first row is a header: text above numbers, known names, or evenly numbered
-    steps; and a notice if only its numbers say so."""
+def _header(rows: list[list[str]], decimal: str, named: set[str]) -> tuple[bool, tuple[str, ...]]:
+    """Whether the first row is a header: text above numbers, `named` or known names, or evenly
+    numbered steps; and a notice if only its numbers say so."""
     first, below = [cell.strip() for cell in rows[0]], rows[1:]
     text = [not _is_number(cell, decimal) for cell in first]
     if any(text[1:-1]) or (len(first) > 1 and text[0] and text[-1]):
@@ -238,7 +273,7 @@ def _header(rows: list[list[str]], decimal: str, label: str | None) -> tuple[boo
     for at in (0, -1):
         if text[at] and below and all(row and _is_number(row[at], decimal) for row in below):
             return True, ()
-    if label is not None and label in first:
+    if named & set(first):
         return True, ()
     words = [at for at in (0, -1) if text[at]]
     if any(first[at] == row[at].strip() for at in words for row in below if row):

@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from convtimenet.data.files.case_file import MISSING, CaseFile, labels_in, text_of
-from convtimenet.data.files.case_grid import IDS, LABELS, CaseGrid, read_grid
+from convtimenet.data.files.case_grid import (
+    DETECTED,
+    IDS,
+    LABELS,
+    CaseColumns,
+    CaseGrid,
+    read_grid,
+)
 from convtimenet.data.files.raw import decoded, unpacked_name
 from convtimenet.data.files.stamped import on_equal_steps
 from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import advice, unknown_column
 
-__all__ = ["cases_of", "check_numbered", "read_case_table"]
+__all__ = ["cases_of", "check_numbered", "read_case_table", "steps_among"]
 
 _TIMES = frozenset(
     {"time", "timestamp", "timestep", "step", "t", "date", "datetime", "ds", "readingid"}
@@ -31,11 +38,13 @@ _WITHOUT_NAMES = "name the label column 'label' in a header line"
 _WITH_HEADER = "write a header line such as t0,t1,t2,... above the cases, a name for each column"
 
 
-def read_case_table(path: Path, label: str | None = None, raw: bytes | None = None) -> CaseFile:
+def read_case_table(
+    path: Path, chosen: CaseColumns = DETECTED, raw: bytes | None = None
+) -> CaseFile:
     """Read the cases of a delimited text file, .csv, .tsv or .txt, or of its content `raw`, which
-    comes without a caller who could give `label`.
+    comes without a caller who could say what its columns are, as `chosen` does.
 
-    With a header, the label column is the one named by `label`, else the one named label, class or
+    With a header, the label column is the one that was chosen, else the one named label, class or
     target, else the only text column, or the only one whose name is not numbered like the others
     (t0, t1, ..., group). Rows with the same case id are one case, ordered by their time column,
     unless the other columns count the steps of a case.
@@ -45,35 +54,54 @@ def read_case_table(path: Path, label: str | None = None, raw: bytes | None = No
     Raises
     ------
     DataError
-        If cells are not numbers (the message gives the line), or the label column is ambiguous.
+        If cells are not numbers (the message gives the line), the label column is ambiguous, or
+        there is no column of a chosen name.
     """
     text = text_of(path) if raw is None else decoded(raw)[0]
-    return cases_of(read_grid(path, text, label, option=raw is None), label)
+    return cases_of(read_grid(path, text, chosen, option=raw is None), chosen)
 
 
-def cases_of(grid: CaseGrid, label: str | None = None) -> CaseFile:
+def cases_of(grid: CaseGrid, chosen: CaseColumns = DETECTED) -> CaseFile:
     """The cases of a grid, as `read_case_table`."""
-    found = _cases(grid, label)
+    _check_chosen(grid, chosen)
+    found = _cases(grid.without(chosen.ignored_cols), chosen)
     return replace(found, notices=(*grid.notices, *found.notices))
 
 
-def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
+def _check_chosen(grid: CaseGrid, chosen: CaseColumns) -> None:
+    roles: dict[str, str] = {}
+    for name, option in chosen.named():
+        if name not in (grid.names or ()):
+            found = advice(f"{option}: ", "") + "there is no header line"
+            if grid.names:
+                found = unknown_column(name, grid.names, option)
+            raise DataError(f"{grid.path}: {found}")
+        if roles.setdefault(name, option) != option:
+            both = advice(f"{roles[name]} and {option}", "two roles")
+            raise DataError(
+                f"{grid.path}: expected one role for each column, found {both} for {name!r}; "
+                "leave one of them out"
+            )
+
+
+def _cases(grid: CaseGrid, chosen: CaseColumns) -> CaseFile:
     path = grid.path
-    if label is not None and label not in (grid.names or ()):
-        found = advice("label_col (--label_col): ", "") + "there is no header line"
-        if grid.names:
-            found = unknown_column(label, grid.names, "label_col (--label_col)")
-        raise DataError(f"{path}: {found}")
     if grid.names is None:
-        return _headless(grid)
+        return _headless(grid, chosen.labelled)
     keys = [key_of(name) for name in grid.names]
     ids = [i for i, key in enumerate(keys) if key in IDS]
     times = [i for i, key in enumerate(keys) if key in _TIMES]
     strong = [i for i, key in enumerate(keys) if key in LABELS]
-    if label is not None:
-        strong = [grid.names.index(label)]
+    if chosen.label_col is not None:
+        strong = [grid.names.index(chosen.label_col)]
         ids = [i for i in ids if i not in strong]
         times = [i for i in times if i not in strong]
+    grouping = ids
+    if chosen.id_col is not None:
+        grouping = [grid.names.index(chosen.id_col)]
+        ids = [*grouping, *(i for i in ids if i not in grouping)]
+        times = [i for i in times if i not in grouping]
+        strong = [i for i in strong if i not in grouping]
     if len(strong) > 1:
         names = " and ".join(repr(grid.names[i]) for i in strong)
         raise DataError(
@@ -95,24 +123,26 @@ def _cases(grid: CaseGrid, label: str | None) -> CaseFile:
                 "",
             )
         )
-    repeated = [i for i in ids if len(set(grid.column(i))) < len(grid.places)]
+    repeated = [i for i in grouping if len(set(grid.column(i))) < len(grid.places)]
     if repeated and not (not times and _one_a_row(grid, repeated[0], ids, strong)):
         others = [i for i in ids if i != repeated[0]]
-        return _long(grid, repeated[0], times[:1], strong, {*others[:1]} if others else set())
+        apart = {*others[:1]} if others else set()
+        return _long(grid, repeated[0], times[:1], strong, apart, chosen.labelled)
     if times:
         raise DataError(
             f"{path}: found a time column {grid.names[times[0]]!r} but no column with case ids; "
-            "for labelled cases name one 'case_id', or write one case per row; to forecast such a "
-            "table "
+            "for labelled cases name one 'case_id'"
+            + advice(" or pass it as id_col (--id_col)", "", " or choose 'id' for it")
+            + ", or write one case per row; to forecast such a table "
             + advice("use convtimenet forecast", "POST it to /forecast", "choose 'rows over time'")
         )
-    return _wide(grid, ids, strong)
+    return _wide(grid, ids, strong, chosen.labelled)
 
 
 # --- one case per row ----------------------------------------------------------------------------
 
 
-def _headless(grid: CaseGrid) -> CaseFile:
+def _headless(grid: CaseGrid, labelled: bool) -> CaseFile:
     shortest = min(map(len, grid.rows))
     if shortest < 2:
         at = [len(row) for row in grid.rows].index(shortest)
@@ -124,11 +154,10 @@ def _headless(grid: CaseGrid) -> CaseFile:
     ucr = not unpacked_name(grid.path.name).endswith(".csv")
     at = 0 if ucr else _label_without_name(grid)
     if at is None:
-        notices.append(
-            f"found no label column; if there is one, {_WITHOUT_NAMES}"
-            if grid.option
-            else f"found no header line, so every column is a step; {_WITH_HEADER}"
-        )
+        if not grid.option:
+            notices.append(f"found no header line, so every column is a step; {_WITH_HEADER}")
+        elif labelled:
+            notices.append(f"found no label column; if there is one, {_WITHOUT_NAMES}")
         notices += grid.points(range(max(map(len, grid.rows))))
         return CaseFile(
             series=[grid.numbers(i, range(len(row)))[None] for i, row in enumerate(grid.rows)],
@@ -188,13 +217,13 @@ def _one_a_row(grid: CaseGrid, case: int, ids: list[int], strong: list[int]) -> 
     return timed or len(labels) > len(rows) or max(rows.values()) < steps
 
 
-def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
+def _wide(grid: CaseGrid, ids: list[int], strong: list[int], labelled: bool) -> CaseFile:
     assert grid.names is not None
     names, notices = grid.names, []
     rest = [i for i in range(len(names)) if i not in ids]
     label = strong[0] if strong else None
     if label is None:
-        steps = {rest[i] for i in _steps_among([names[i] for i in rest])}
+        steps = {rest[i] for i in steps_among([names[i] for i in rest])}
         text = [i for i in rest if grid.guess and i not in steps and grid.labels_may_be(i)]
         odd = [
             i for i in rest if grid.guess and grid.option and _NUMBERED.fullmatch(names[i]) is None
@@ -209,10 +238,10 @@ def _wide(grid: CaseGrid, ids: list[int], strong: list[int]) -> CaseFile:
         if found:
             label = found[0]
             notices.append(f"the column {names[label]!r} is used as the label")
-        elif grid.option:
+        elif grid.option and labelled:
             notices.append(f"found no label column; if there is one, {_name_it()}")
     values = [i for i in rest if i != label]
-    channels, stems = _channels(names, values, grid.path)
+    channels, stems = _channels(grid, values)
     called = None
     for i in ids:
         cells = tuple(cell.strip() for cell in grid.column(i))
@@ -238,9 +267,11 @@ def _which(grid: CaseGrid) -> str:
     if not grid.option:
         return "leave out what is no value"
     return advice(
-        "pass the right one as label_col (--label_col), and leave the others out",
+        "pass the right one as label_col (--label_col), one that names the cases as id_col "
+        "(--id_col), and others as ignored_cols (--ignored_cols)",
         "leave out what is no value",
-        "choose the right one as the column of labels, and leave the others out",
+        "choose the right one as the column of labels, 'id' for one that names the recordings, and "
+        "'not used' for others",
     )
 
 
@@ -250,18 +281,27 @@ def _name_it() -> str:
     return advice(f"pass its name as label_col (--label_col), or {named}", named)
 
 
-def check_numbered(names: Sequence[str], place: str) -> None:
-    """Reject columns that are not numbered among others that are.
+def check_numbered(names: Sequence[str], place: str, option: bool = False) -> None:
+    """Reject columns that are not numbered among others that are; `option` is whether the caller
+    can say what they are.
 
     Raises
     ------
     DataError
         If so: they may be labels, or facts about the cases.
     """
-    steps = _steps_among(names)
+    steps = steps_among(names)
     others = [name for name, part in zip(names, _parts(names), strict=True) if part is None]
     if others and steps:
         known = "leave them out, name the column of case numbers 'case_id', or number them too"
+        if option:
+            known = advice(
+                "pass them as ignored_cols (--ignored_cols), the column of case names as id_col "
+                "(--id_col), or number them too",
+                known,
+                "choose 'not used' for them, or 'id' for the one that names the recordings, or "
+                "number them too",
+            )
         raise DataError(
             f"{place}: the columns {', '.join(map(repr, others[:5]))} are not numbered like "
             f"{names[min(steps)]!r}, so they may not be time steps; "
@@ -275,22 +315,22 @@ def _parts(names: Sequence[str]) -> list[re.Match[str] | None]:
     return parts if any(parts) else [_NUMBER_FIRST.fullmatch(name) for name in names]
 
 
-def _steps_among(names: Sequence[str]) -> set[int]:
+def steps_among(names: Sequence[str]) -> set[int]:
     """Which names have several numbers of one stem: those of steps, whatever their cells are."""
     parts = _parts(names)
     stems = Counter(stem for stem, _ in {(p["stem"], int(p["number"])) for p in parts if p})
     return {i for i, part in enumerate(parts) if part and stems[part["stem"]] > 1}
 
 
-def _channels(
-    names: tuple[str, ...], values: list[int], path: Path
-) -> tuple[list[list[int]], tuple[str, ...] | None]:
+def _channels(grid: CaseGrid, values: list[int]) -> tuple[list[list[int]], tuple[str, ...] | None]:
     """The columns of each channel, from their names (x_0, ..., y_0, ...), or a single channel with
     all columns."""
+    assert grid.names is not None
+    path = grid.path
     if not values:
         raise DataError(f"{path}: expected numeric columns besides the label, found none; add one")
-    called = [names[i] for i in values]
-    check_numbered(called, str(path))
+    called = [grid.names[i] for i in values]
+    check_numbered(called, str(path), grid.option)
     parts = _parts(called)
     columns: dict[str, dict[int, int]] = {}
     for i, part in zip(values, parts, strict=True):
@@ -317,7 +357,12 @@ def _channels(
 
 
 def _long(
-    grid: CaseGrid, case: int, time: list[int], strong: list[int], left_out: set[int]
+    grid: CaseGrid,
+    case: int,
+    time: list[int],
+    strong: list[int],
+    left_out: set[int],
+    labelled: bool,
 ) -> CaseFile:
     assert grid.names is not None
     names = grid.names
@@ -334,6 +379,8 @@ def _long(
     rest = [i for i in range(len(names)) if i not in (case, *time, *left_out)]
     notices = [f"rows with the same {names[case]!r} form one case"]
     label = _label_of_cases(grid, members, rest, strong, notices)
+    if label is None and grid.option and labelled:
+        notices.append(f"found no label column; if there is one, {_name_it()}")
     values = [i for i in rest if i != label]
     if not values:
         raise DataError(f"{grid.path}: expected columns besides the label, found none; add one")
@@ -393,8 +440,6 @@ def _label_of_cases(
             f"label; {_which(grid)}"
         )
     if not found:
-        if grid.option:
-            notices.append(f"found no label column; if there is one, {_name_it()}")
         return None
     notices.append(f"the column {grid.names[found[0]]!r} is used as the label")
     return found[0]

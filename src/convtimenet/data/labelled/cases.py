@@ -17,6 +17,7 @@ from convtimenet.data.codes import code_notices
 from convtimenet.data.files import check_local
 from convtimenet.data.files.arff_file import read_arff
 from convtimenet.data.files.case_file import CaseFile, Task
+from convtimenet.data.files.case_grid import CaseColumns
 from convtimenet.data.files.case_table import read_case_table
 from convtimenet.data.files.npz_file import read_npz
 from convtimenet.data.files.raw import COMPRESSED
@@ -37,7 +38,7 @@ from convtimenet.data.labelled.frames import (
 )
 from convtimenet.data.labelled.labels import label_vector
 from convtimenet.errors import DataError
-from convtimenet.wording import advice
+from convtimenet.wording import advice, column_names
 
 __all__ = ["Cases", "as_cases", "cases_in_csv", "in_channel_order", "joined", "read_cases"]
 
@@ -187,7 +188,14 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, tuple[str, ...] | None, list[
     return _stacked(series), read[0][1], [*left_out, *notices]
 
 
-def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
+def read_cases(
+    path: str | Path,
+    label_col: str | None = None,
+    *,
+    id_col: str | None = None,
+    ignored_cols: Any = None,
+    labelled: bool = True,
+) -> Cases:
     """Read the cases of a file.
 
     Parameters
@@ -199,6 +207,13 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
         `as_cases`) and, if there are labels, ``y``. Pickled objects are never loaded.
     label_col : str, optional
         The label column of a table, if it is not detected.
+    id_col : str, optional
+        The column of a table that names the cases, if it is not detected; of rows with the same
+        name each is a time step of one case.
+    ignored_cols : str or list of str, optional
+        Columns of a table that are neither labels nor values.
+    labelled : bool
+        Whether labels are expected; where they are not, there is no notice if there are none.
 
     Returns
     -------
@@ -229,15 +244,16 @@ def read_cases(path: str | Path, label_col: str | None = None) -> Cases:
     if not path.is_file():
         raise DataError(f"expected a file at {path}; found none; check the path")
     table = _TEXTS.get(kind) is read_case_table
-    if label_col is not None and not table:
+    chosen = CaseColumns(label_col, id_col, column_names("ignored_cols", ignored_cols), labelled)
+    if chosen.named() and not table:
         raise DataError(
-            advice("label_col (--label_col)", "the choice of labels")
+            advice(chosen.named()[0][1], "the choice of columns")
             + f" names a column of a table, but {path.name} already defines its labels; leave it "
             "out"
         )
     if kind == ".npz":
         return as_cases(*read_npz(path))
-    found = read_case_table(path, label_col) if table else _TEXTS[kind](path)
+    found = read_case_table(path, chosen) if table else _TEXTS[kind](path)
     if not len(found.series):
         raise DataError(
             f"{path}: expected at least one case; found an empty file; add one per line"
@@ -257,7 +273,7 @@ def _from_file(found: CaseFile) -> Cases:
 
 
 def joined(parts: Sequence[Cases]) -> Cases:
-    """The cases of several sets with the same channels as one, without labels and notices."""
+    """The cases of several sets with the same channels as one, without labels."""
     if len(parts) == 1:
         return parts[0]
     n, longest = sum(len(one.values) for one in parts), max(one.values.shape[2] for one in parts)
@@ -270,7 +286,7 @@ def joined(parts: Sequence[Cases]) -> Cases:
         values=values,
         lengths=np.concatenate([one.lengths for one in parts]),
         labels=None,
-        notices=(),
+        notices=tuple(dict.fromkeys(notice for one in parts for notice in one.notices)),
         channels=parts[0].channels,
     )
 

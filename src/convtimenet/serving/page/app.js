@@ -24,6 +24,7 @@ const TASKS = {
 };
 const NO_TRAINING = " Nothing is trained: the network comes with the program.";
 const ROLES = { time: "time", id: "series", target: "to forecast", known: "known ahead", past: "known so far", "": "not used" };
+const CASE_ROLES = { "": "as detected", label: "label", id: "id", unused: "not used" };
 let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
 let shownResult = null;
@@ -175,6 +176,8 @@ function plot(id, lines, x = {}, y = {}) {
 
 function roleOf(name, chosen) {
   const among = (key) => (chosen[key] ?? []).includes(name);
+  if (name === chosen.label_col) return "label";
+  if (among("ignored_cols")) return "unused";
   if (name === chosen.time_col) return "time";
   if (name === chosen.id_col) return "id";
   if (among("futr_exog")) return "known";
@@ -187,9 +190,9 @@ function columnRows(look) {
   look.columns.forEach(([name, cells], number) => {
     const row = document.createElement("tr");
     const role = element("select", "", { id: `role-${number}`, "data-column": name });
-    for (const [value, words] of Object.entries(ROLES)) role.append(element("option", words, { value }));
+    for (const [value, words] of Object.entries(look.kind === "table" ? ROLES : CASE_ROLES)) role.append(element("option", words, { value }));
     role.value = roleOf(name, look.chosen);
-    if ("error" in look && role.value === "") {
+    if (look.kind === "table" && "error" in look && role.value === "") {
       role.append(element("option", "as detected", { value: "detected" }));
       role.value = "detected";
     }
@@ -205,9 +208,12 @@ function columnRows(look) {
 }
 
 function roleChanged(changed) {
-  if (["time", "id"].includes(changed.value)) {
+  if (["time", "id", "label"].includes(changed.value)) {
     for (const other of roles()) if (other !== changed && other.value === changed.value) other.value = "";
   }
+  const { column } = changed.dataset;
+  if (changed.value === "label") $("label-col").value = column;
+  else if ($("label-col").value === column) $("label-col").value = "";
   lookAgain(changed.id);
 }
 
@@ -236,11 +242,17 @@ function columnsChosen() {
   };
 }
 
+function caseRoles() {
+  const label_col = $("label-col").value || null;
+  const named = (role) => roles().filter((one) => one.value === role).map((one) => one.dataset.column).filter((name) => name !== label_col);
+  return { label_col, id_col: named("id")[0] ?? null, ignored_cols: named("unused") };
+}
+
 async function lookAgain(focus) {
   const kind = $("kind").value;
   const body = { kind, given: state.given };
   if (kind === "table" && state.look.kind === "table") body.columns = columnsChosen();
-  if (kind === "recordings" && state.look.kind === "recordings") body.label_col = $("label-col").value || null;
+  if (kind === "recordings" && state.look.kind === "recordings") body.roles = caseRoles();
   await act("Reading…", "POST", "/app/look", body);
   $(focus)?.focus();
 }
@@ -260,17 +272,17 @@ function showLook(changed) {
   $("preview").hidden = "error" in look;
   if (!("error" in look)) plot("preview", look.chart);
   $("drawn").textContent = look.drawn ?? "";
-  $("columns-box").hidden = !table;
+  $("columns-box").hidden = !look.columns.length;
   $("format-box").hidden = !table;
-  $("label-box").hidden = table || !look.columns.length;
+  $("label-box").hidden = table || !look.names.length;
+  columnRows(look);
   if (table) {
-    columnRows(look);
     $("dayfirst").value = String(look.chosen.dayfirst ?? "");
     $("decimal").value = look.chosen.decimal ?? "";
     $("freq").value = look.chosen.freq ?? "";
     $("fill").value = look.chosen.fill === 0 ? "0" : "";
   } else {
-    const names = look.columns.map(([name]) => element("option", name, { value: name }));
+    const names = look.names.map((name) => element("option", name, { value: name }));
     $("label-col").replaceChildren(element("option", "as detected", { value: "" }), ...names);
     $("label-col").value = look.chosen.label_col ?? "";
   }

@@ -39,12 +39,20 @@ class Columns(_Asked):
         return {key: None if value == [] else value for key, value in self.model_dump().items()}
 
 
+class CaseRoles(_Asked):
+    """Parameters of `read_cases` about the columns of a table of recordings."""
+
+    label_col: str | None = None
+    id_col: str | None = None
+    ignored_cols: Names = []
+
+
 class Look(_Asked):
     """What to read a file as."""
 
     kind: Literal["table", "recordings"] | None = None
     columns: Columns = Columns()
-    label_col: str | None = None
+    roles: CaseRoles = CaseRoles()
     given: int | None = None
     """The state's "given" where this is asked; None is not checked."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from convtimenet.data.files.raw import unpacked_name
 from convtimenet.serving.refusals import Refused
-from convtimenet.serving.workbench.asked import TASKS, Columns, Look, Train
+from convtimenet.serving.workbench.asked import TASKS, CaseRoles, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
 from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
@@ -62,7 +62,7 @@ class Desk:
         self._own: dict[Slot, str] = {}  # the names in full, for the lines to copy
         self._given = self._inputs = 0
         self._columns = Columns()
-        self._label: str | None = None
+        self._roles = CaseRoles()
         self._version = 0
         self._state: dict[str, Any] = {"look": None, "job": None, "result": None, "answers": None}
         self._thread: threading.Thread | None = None
@@ -145,17 +145,17 @@ class Desk:
         """
         with self._turn(given=asked.given):
             kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
-            columns, label = self._columns, self._label
+            columns, roles = self._columns, self._roles
             if kind == "table":
                 given = asked.columns.given()
                 found = self._ask("look", path=self._place("data"), columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
                 columns = Columns.model_construct(**found.pop("needed", given))
             else:
-                label = asked.label_col
-                found = self._ask("look at recordings", path=self._place("data"), label_col=label)
+                roles, own = asked.roles, asked.roles.model_dump()
+                found = self._ask("look at recordings", path=self._place("data"), roles=own)
             with self._lock:
-                self._columns, self._label = columns, label
+                self._columns, self._roles = columns, roles
                 self._inputs += 1
                 self._change(look={"kind": kind, **found}, job=None, result=None, answers=None)
 
@@ -194,7 +194,8 @@ class Desk:
         command = {"path": self._place("data"), "folder": "next", "name": self._own["data"]}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
-            own = {"task": asked.task, "label_col": self._label, "quality": asked.quality}
+            own = {"task": asked.task, "quality": asked.quality}
+            own["roles"] = self._roles.model_dump()
             return command | {"do": "train on recordings", **own}
         columns = self._columns.given()
         if asked.task == "forecast":
@@ -241,7 +242,9 @@ class Desk:
                 raise Refused(
                     409, "expected a model trained on recordings, found none; train one first"
                 )
-            found = self._ask("label", path=self._place("new"), folder="run", device=self.device)
+            roles = self._roles.model_dump()
+            command = {"path": self._place("new"), "folder": "run", "device": self.device}
+            found = self._ask("label", **command, roles=roles)
             with self._lock:
                 self._change(answers={"name": self._files["new"][0], **found})
 

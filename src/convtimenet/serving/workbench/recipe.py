@@ -72,10 +72,11 @@ run.write_report("report.html")
     return {"python": python, "command": shlex.join(flags)}
 
 
-def of_recordings(name: str, task: str, label_col: str | None, quality: str) -> dict[str, str]:
+def of_recordings(name: str, task: str, roles: dict[str, Any], quality: str) -> dict[str, str]:
     """The same for labelled recordings."""
     kind = {"classify": "ConvTimeNetClassifier", "regress": "ConvTimeNetRegressor"}[task]
-    also = f", {label_col!r}" if label_col else ""
+    given = _given(roles)
+    also = "".join(f", {k}={v!r}" for k, v in given.items())
     split = "" if task == "classify" else ", classes=False"
     python = f"""from convtimenet import {kind}
 from convtimenet.data.labelled.cases import read_cases
@@ -87,8 +88,7 @@ run.write_report("report.html")
 run.model.save("model")
 """
     words = ["convtimenet", task, _file(name), "--quality", quality]
-    if label_col:
-        words += [f"--label_col={label_col}"]
+    words += _flags(given)
     words += ["--report", "report.html", "--save", "model"]
     return {"python": python, "command": shlex.join(words)}
 

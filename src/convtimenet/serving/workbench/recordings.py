@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from convtimenet.callbacks import Callback
+from convtimenet.data.columns import Grid
 from convtimenet.data.files import read_grid
+from convtimenet.data.files.case_table import steps_among
 from convtimenet.data.files.raw import decoded, read_bytes, unpacked_name
 from convtimenet.data.labelled.cases import Cases, read_cases
+from convtimenet.data.text.numbers import number_of
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
@@ -32,9 +35,12 @@ _SEED = 2023
 _EACH, _LINES = 2, 8  # cases of a class in the preview, and of all
 _MOST_CLASSES = 20  # of whole numbers; with more, they are numbers to predict
 _ROWS = 200  # of the answers that are shown
-_NAMES = 100  # first and last columns that may be chosen as the label
+_NAMES = 100  # first and last columns that may be given a role
 _TABLES = (".csv", ".tsv", ".txt")
 _LABELS = {"label", "labels", "class", "classes", "category", "case_id", "caseid"}
+
+Roles = dict[str, Any]
+"""Parameters of `read_cases` about columns."""
 
 
 def kind(path: str) -> dict[str, str]:
@@ -59,18 +65,21 @@ def _is_only_a_table(path: str) -> bool:
     return False
 
 
-def look(path: str, label_col: str | None) -> dict[str, Any]:
+def look(path: str, roles: Roles) -> dict[str, Any]:
     """What a file of cases holds. What cannot be read is an "error" beside the columns."""
-    names: list[str] = []
-    with suppress(DataError, ValueError):  # the files of the archives have no columns
-        if unpacked_name(path).endswith(_TABLES):
-            names = list(read_grid(Path(path)).names)
-    if len(names) > 2 * _NAMES:
-        names = names[:_NAMES] + names[-_NAMES:]
-    columns = [[name, []] for name in names]
-    found: dict[str, Any] = {"columns": columns, "chosen": {"label_col": label_col}}
+    grid, names, others = _grid(path), [], []
+    if grid is not None:
+        names, numbered = list(grid.names), steps_among(grid.names)
+        # without a header line the names are numbers
+        others = [n for i, n in enumerate(names) if i not in numbered and number_of(n, ".") is None]
+        others = _ends(others)
+    found: dict[str, Any] = {
+        "columns": [] if grid is None else tables.cells_of(grid, others),
+        "names": [*dict.fromkeys([*_ends(names), *others])],
+        "chosen": roles,
+    }
     try:
-        cases = read_cases(path, label_col)
+        cases = read_cases(path, **roles)
     except DataError as error:
         return found | {"error": str(error)}
     if cases.labels is None:
@@ -91,11 +100,24 @@ def look(path: str, label_col: str | None) -> dict[str, Any]:
     }
 
 
+def _grid(path: str) -> Grid | None:
+    """The columns of a table of cases; None for the files of the archives, which have none."""
+    with suppress(DataError, ValueError):
+        if unpacked_name(path).endswith(_TABLES):
+            return read_grid(Path(path))
+    return None
+
+
+def _ends(names: list[str]) -> list[str]:
+    """The first and the last of many names."""
+    return names if len(names) <= 2 * _NAMES else names[:_NAMES] + names[-_NAMES:]
+
+
 def train(
     path: str,
     name: str,
     task: str,
-    label_col: str | None,
+    roles: Roles,
     quality: str,
     device: str,
     folder: str,
@@ -103,7 +125,7 @@ def train(
 ) -> dict[str, Any]:
     """Fit, score and write everything that can be downloaded into `folder`."""
     out, classify = new_folder(folder), task == "classify"
-    cases = read_cases(path, label_col)
+    cases = read_cases(path, **roles)
     estimator = ConvTimeNetClassifier if classify else ConvTimeNetRegressor
     check_task(cases, estimator.task)
     model = estimator(
@@ -121,17 +143,21 @@ def train(
         "title": f"{name}: {'classes' if classify else 'numbers'}",
         "notices": list(run.result.notices),
         "scores": comparison(run.result),
-        **recipe.of_recordings(name, task, label_col, quality),
+        **recipe.of_recordings(name, task, roles, quality),
     }
 
 
-def label(path: str, folder: str, device: str) -> dict[str, Any]:
-    """Classes or numbers of new cases, by the model of a run."""
+def label(path: str, folder: str, device: str, roles: Roles) -> dict[str, Any]:
+    """Classes or numbers of new cases, by the model of a run; they may lack columns with a role."""
+    grid = _grid(path)
+    names = () if grid is None else grid.names
+    own = {key: roles[key] if roles[key] in names else None for key in ("label_col", "id_col")}
+    ignored = [name for name in roles["ignored_cols"] if name in names]
     out = Path(folder)
     model = load_model(out / "model", device)
     model.set_params(verbose=0)
     assert not isinstance(model, ConvTimeNetForecaster)
-    cases = model.read(read_cases(path))
+    cases = model.read(read_cases(path, **own, ignored_cols=ignored, labelled=False))
     if isinstance(model, ConvTimeNetClassifier):
         probabilities = model.predict_proba(cases)
         answers = write_classes(out / "answers.csv", model, cases)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.callbacks import Callback
-from convtimenet.data.columns import CellColumn, Column
+from convtimenet.data.columns import CellColumn, Column, Grid
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.forecast_tables import table_times, write_csv
 from convtimenet.data.table_rows import crop, select_series
@@ -51,8 +51,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
     check_path(path)
     found: dict[str, Any] = {"columns": []}
     try:
-        names, cells = first_cells(Path(path))
-        found["columns"] = [list(one) for one in zip(names, cells, strict=True)]
+        found["columns"] = first_cells(Path(path))
         table, columns = _read(path, columns)
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
@@ -138,19 +137,23 @@ def pack(model: Path, out: Path) -> None:
     shutil.make_archive(str(out / "model"), "zip", out, model.name)
 
 
-def first_cells(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Names of the first columns of a file, and the cells of each in the first rows."""
-    if is_columnar(path):
-        frame = read_columnar(path)
-        names = [str(name) for name in frame.column_names][:_MOST_COLUMNS]
-        rows = [frame[at][:_HEAD].to_pylist() for at in range(len(names))]
-    else:
+def first_cells(path: Path) -> list[list[Any]]:
+    """Names of the first columns of a file, each with its cells in the first rows."""
+    if not is_columnar(path):
         grid = read_grid(path)
-        names = list(grid.names)[:_MOST_COLUMNS]
-        rows = [_first_rows(grid[name]) for name in names]
-    return names, [
-        ["" if one is None or one != one else str(one)[:40] for one in of] for of in rows
-    ]
+        return cells_of(grid, list(grid.names)[:_MOST_COLUMNS])
+    frame = read_columnar(path)
+    names = [str(name) for name in frame.column_names][:_MOST_COLUMNS]
+    return [[name, _shown(frame[at][:_HEAD].to_pylist())] for at, name in enumerate(names)]
+
+
+def cells_of(grid: Grid, names: Sequence[str]) -> list[list[Any]]:
+    """Names of columns, each with its cells in the first rows."""
+    return [[name, _shown(_first_rows(grid[name]))] for name in names]
+
+
+def _shown(cells: Sequence[Any]) -> list[str]:
+    return ["" if one is None or one != one else str(one)[:40] for one in cells]
 
 
 def _first_rows(column: Column) -> Sequence[Any]:
