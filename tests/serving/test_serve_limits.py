@@ -916,6 +916,7 @@ COMPUTING = {200, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 504}
          "TextError"),
         ("/model_params", COMPUTING - {504}, {"application/json"}, "Error"),
         ("/metrics", COMPUTING - {404, 422, 504}, {"text/plain"}, "Error"),
+        ("/models", COMPUTING - {404, 504}, {"application/json"}, "Error"),
     ],
 )  # fmt: skip
 def test_the_document_has_the_answers_that_there_are(client, path, statuses, kinds, error):

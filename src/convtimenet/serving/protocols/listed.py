@@ -44,7 +44,7 @@ class ListedModels(BaseModel):
 def routes(models: Models, needs_token: bool) -> APIRouter:
     """The address."""
     router = APIRouter(
-        tags=["convtimenet"], dependencies=[Depends(check_query)], responses=refusals(Error)
+        tags=["convtimenet"], dependencies=[Depends(check_query)], responses=refusals(Error, 422)
     )
 
     @router.get("/models")
