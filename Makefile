@@ -103,7 +103,7 @@ evidence: .cache/evidence-venv/.installed ## run one cell of every model again, 
 		$(if $(ONLY),--only $(ONLY))
 
 accuracy: .cache/evidence-venv/.installed ## run a cell of every quality again, compare (minutes; N=, ONLY=)
-	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/recheck.py --matrix accuracy.toml $(if $(N),--n $(N)) \
+	OMP_NUM_THREADS=1 $(EVIDENCE) benchmarks/evidence/recheck.py --ours $(if $(N),--n $(N)) \
 		$(if $(ONLY),--only $(ONLY))
 
 evidence-run: .cache/evidence-venv/.installed ## run the cells that have no result yet (days; ARGS=)

@@ -6,7 +6,7 @@ Runs the cells that have no line yet, and writes table and picture of docs/evide
 --no_run writes the page alone. For each set the ensemble of quality="best" is fitted once and kept
 in .cache/distil. Its first member is the network of quality="auto" with the same seed, bit for bit,
 so that one is scored as "auto". Then the ensemble is distilled. Forecasters are scored on all test
-windows after one training, classifiers on the test cases after both, as in accuracy.toml.
+windows after one training, classifiers on the test cases after both, as in matrix.toml.
 """
 
 from __future__ import annotations

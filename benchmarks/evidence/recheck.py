@@ -3,7 +3,7 @@
     python benchmarks/evidence/recheck.py         # the cheapest cell of every variant
     python benchmarks/evidence/recheck.py --n 40  # the 40 cheapest, every variant in turn
     python benchmarks/evidence/recheck.py --only 'convtimenet.paper:ETTh1-96'
-    python benchmarks/evidence/recheck.py --matrix accuracy.toml  # also: make accuracy
+    python benchmarks/evidence/recheck.py --ours  # our own qualities only; also: make accuracy
 
 A score agrees where it lies within three standard deviations over the committed seeds, or within
 3 % where fewer than three seeds are committed. Another machine or another torch gives other last
@@ -39,12 +39,15 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", default=[], help="these cells, as for bench run")
     parser.add_argument("--matrix", nargs="+", default=MATRICES, help="files beside this one")
+    parser.add_argument("--ours", action="store_true", help="only models that a matrix calls ours")
     given = parser.parse_args()
     differing = 0
     for name in given.matrix:
         matrix = Matrix.read(HERE / name)
         kept, _ = lines.of_matrix(matrix, lines.read(matrix.results))
         cells = [cell for cell in matrix.cells if cell.key in kept]
+        if given.ours:
+            cells = [cell for cell in cells if cell.model in matrix.ours]
         if given.only:
             chosen = [one for one in cells if any(map(one.fits, given.only))]
         else:

@@ -23,6 +23,11 @@ Build = Callable[[ModelConfig, int, int], nn.Module]
 """A network from what was decided, the number of channels, and the seed."""
 
 
+_PLAIN = {"loss": "mse", "epoch_size": None}
+"""As in the networks' repositories: squared errors, and every window in every epoch. Else our own
+recipe would hold, of mean absolute errors and short epochs."""
+
+
 def forecaster_of(name: str, build: Build, channels: int) -> type[ConvTimeNetForecaster]:
     """Our forecaster with another network."""
 
@@ -94,6 +99,7 @@ def _trained(
     name: str, build: Build, problem: ForecastProblem, seed: int, settings: dict[str, Any]
 ) -> Fitted:
     kind = forecaster_of(name, build, len(problem.scaled))
+    settings["training"] = _PLAIN | settings.get("training", {})
     return fitted_forecaster(kind, problem, seed, preset="auto", **settings)
 
 
