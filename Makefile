@@ -51,9 +51,9 @@ conformance: .cache/peers-venv/.installed ## run sktime's, aeon's and Nixtla's t
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/peers-venv/bin/python -m pytest -n 2 -m conformance -W default \
 		--disable-warnings --ignore tests/conformance/test_sklearn.py tests/conformance
 
-app-test: .cache/app-venv/.installed .cache/chromium ## run other projects' clients and a browser against servers; a notebook
-	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
-		--disable-warnings tests/serving tests/test_notebook.py
+app-test: .cache/app-venv/.installed .cache/chromium ## run all tests of the servers: security, other projects' clients, a browser, a load; a notebook
+	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m "not slow" -W default \
+		--disable-warnings tests/serving tests/test_notebook.py tests/test_first_screen.py
 
 # N is the number of series of 500 days that are forecast; ten times as many rows are trained on, in
 # series of 1,000. So N=1000000 are the sizes of the docs: 500,000,000 and 10,000,000 rows.

@@ -136,7 +136,7 @@ def test_what_cannot_be_plotted_is_refused_before_work(model: ConvTimeNetForecas
         with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
             convtimenet.plot(shown, *at)
     wrong: Any = model.predict()
-    with pytest.raises(DataError, match=r"a fitted ConvTimeNet.* expl.*found DataFrame"):
+    with pytest.raises(DataError, match=r"a fitted ConvTimeNet.* expl.*found DataFrame; of a data"):
         convtimenet.plot(wrong)
 
 
@@ -156,3 +156,71 @@ def test_a_table_becomes_a_frame_of_either_library(tmp_path):
     assert table.to_frame("pyarrow")["unique_id"].to_pylist() == ["a", "a", "b", "b"]
     wide = read_table(np.arange(3.0)).to_frame()
     assert wide.to_dict("list") == {"time": [0, 1, 2], "0": [0, 1, 2]}
+
+
+def long_table(tmp_path) -> Any:
+    """Series "a" of 8 and "b" of 4 days, the last value missing, with the bounds of an interval."""
+    days = [("a", day) for day in range(1, 9)] + [("b", day) for day in range(1, 4)]
+    rows = [f"{name},2024-01-{day:02d},{day},{day - 2},{day + 3.5}" for name, day in days]
+    rows.append("b,2024-01-04,,,")
+    (tmp_path / "bounds.csv").write_text("\n".join(["unique_id,ds,y,y-lo-80,y-hi-80", *rows]))
+    columns = ["y", "y-lo-80", "y-hi-80"]
+    return read_table(tmp_path / "bounds.csv", target_cols=columns)
+
+
+def test_a_table_shows_its_first_and_last_rows(tmp_path):
+    shown = Cells(long_table(tmp_path)._repr_html_()).rows
+    assert shown[0] == [
+        "Table: 2 series, 12 rows in steps of 1D, channels 'y', 'y-lo-80', 'y-hi-80'"
+    ]
+    assert shown[1] == ["unique_id", "ds", "y", "y-lo-80", "y-hi-80"]
+    assert shown[2] == ["a", "2024-01-01", "1", "-1", "4.5"]
+    assert shown[7] == ["..."] * 5
+    assert [row[:2] for row in shown[8:]] == [
+        ["a", "2024-01-08"], *(["b", f"2024-01-0{day}"] for day in (1, 2, 3, 4))
+    ]  # fmt: skip
+    assert shown[-1][2:] == []  # empty cells hold no text
+    short = read_table(pd.DataFrame({"time": [0, 1, 2], EVIL: [1234567.25, 2.0, 3.5]}))
+    rows = Cells(short._repr_html_()).rows
+    assert rows[1:] == [["time", EVIL], ["0", "1.23457e+06"], ["1", "2"], ["2", "3.5"]]
+    wide = Cells(read_table(np.zeros((30, 40)))._repr_html_()).rows
+    assert len(wide[1]) == 11
+    assert wide[0][0].endswith("'7' and 32 more")
+
+
+def test_a_table_is_plotted_with_its_bounds(tmp_path):
+    table = long_table(tmp_path)
+    (axes,) = table.plot(0).axes
+    (line,) = axes.lines
+    assert np.asarray(line.get_ydata()).tolist() == [*range(1, 9)]
+    (band,) = axes.collections
+    found = band.get_paths()[0].get_extents()
+    assert (found.y0, found.y1) == (-1, 11.5)
+    assert [text.get_text() for text in axes.texts] == ["80 %"]
+    assert (axes.get_title(), axes.get_ylabel()) == ("a, y", "y")
+    assert table.plot(1).axes[0].get_title() == "b, y"
+    picture: Any = table.plot()  # notebooks ask it for a picture, also without pyplot
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match=r"^channel must be 0, as there is one channel, found 1$"):
+        table.plot(0, 1)
+    with pytest.raises(ConfigError, match=r"^number must be the index of a series"):
+        table.plot(2)
+
+
+def test_a_forecast_of_a_file_and_its_model_are_plotted(model: ConvTimeNetForecaster, tmp_path):
+    days = pd.date_range("2024-02-01", periods=30, freq="D")
+    frame = pd.DataFrame({"day": days, EVIL: np.arange(30.0), "b": 1.0 * days.day})
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    forecast = model.predict(tmp_path / "new.csv", level=[80, 95])
+    (axes,) = forecast.plot(channel=1).axes
+    drawn = np.asarray(axes.lines[0].get_ydata())
+    want = model.predict(frame, level=[80, 95])
+    np.testing.assert_allclose(drawn, want["b"], rtol=1e-5)
+    tops = [path.get_extents().y1 for one in axes.collections for path in one.get_paths()]
+    np.testing.assert_allclose(tops, [want[f"b-hi-{n}"].max() for n in (95, 80)], rtol=1e-5)
+    assert "b-lo-95" in Cells(forecast._repr_html_()).rows[1]
+    (own,) = model.plot(channel=1, level=[80]).axes
+    (other,) = convtimenet.plot(model, channel=1, level=[80]).axes
+    for ours, theirs in zip(own.lines, other.lines, strict=True):
+        np.testing.assert_array_equal(ours.get_ydata(), theirs.get_ydata())
+    assert len(own.collections) == 1

@@ -85,8 +85,8 @@ class App:
 
 
 @contextmanager
-def page(address: str, **context: Any) -> Iterator[Any]:
-    """The page in a browser, which asks no other address and has nothing to complain about."""
+def page(address: str, ready: str = "shownLook !== null", **context: Any) -> Iterator[Any]:
+    """A page in a browser, which asks no other address and has nothing to complain about."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium; `make .cache/chromium` installs it")
@@ -102,14 +102,14 @@ def page(address: str, **context: Any) -> Iterator[Any]:
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
         one.goto(address)
-        one.wait_for_function("shownLook !== null")
+        one.wait_for_function(ready)
         # the browser would note that the report of the run before goes while it is being loaded
         if one.locator("#report[src]").count():
             one.frame_locator("#report").locator("h1").wait_for(state="attached")
         yield one
         browser.close()
     # a browser notes every refusal; the page shows it
-    refusals = [f"the server responded with a status of {code}" for code in (409, 422)]
+    refusals = [f"the server responded with a status of {code}" for code in (401, 409, 422)]
     complaints = [line for line in said if not any(one in line for one in refusals)]
     assert not complaints, complaints
     elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -300,19 +299,17 @@ def test_samples_are_the_same_every_time(tmp_path: Path):
 
 
 def test_a_server_of_models_lists_them(client):
-    found = client.get("/")
-    assert found.status_code == 200
-    assert "/forecast?model=hourly&#x27;" in found.text
-    lines = re.findall(r"/classify -d '(.*?)'</pre>", unescape(found.text))
-    assert len(lines) == 1
-    assert client.post("/classify", json=json.loads(lines[0])).status_code == 200
+    lines = {one["name"]: one["call"] for one in client.get("/models").json()["models"]}
+    assert lines["hourly"].endswith("/forecast?model=hourly'")
+    (body,) = re.findall(r"/classify -d '(.*?)'$", lines["gestures"])
+    assert client.post("/classify", json=json.loads(body)).status_code == 200
     assert client.get("/app/state").status_code == 404
 
 
 def test_the_line_of_a_model_with_covariates_known_ahead(client, by_name, tmp_path):
     """It was a CSV body, which has no place for the rows ahead."""
-    text = unescape(client.get("/").text)
-    (line,) = re.findall(r"python3 (-c .*?) \| curl --data-binary @- http://[^/ ]*/forecast<", text)
+    (text,) = (o["call"] for o in client.get("/models").json()["models"] if o["name"] == "shops")
+    (line,) = re.findall(r"python3 (-c .*?) \| curl --data-binary @- http://[^/ ]*/forecast$", text)
     shops(h=4).drop(columns=["y", "visitors"]).to_csv(tmp_path / "future.csv", index=False)
     shops().to_csv(tmp_path / "table.csv", index=False)
     made = [sys.executable, *shlex.split(line)]

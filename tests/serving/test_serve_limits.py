@@ -888,7 +888,9 @@ def test_pages_of_other_sites_are_not_let_in(client):
 def test_no_page_loads_scripts_from_elsewhere(client):
     for path in ("/docs", "/redoc"):
         assert client.get(path).status_code == 404
-    assert "<script" not in client.get("/").text
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", client.get("/").text)
+    assert [*zip(*scripts, strict=True)][1] == ("",) * 3
+    assert all(one.startswith(' src="/page/') for one, _ in scripts)
     document = client.get("/openapi.json").json()
     named = document["paths"]["/forecast"]["post"]["requestBody"]["content"]
     assert set(named) == {"application/json", CSV["content-type"], ARROW["content-type"]}
@@ -914,6 +916,7 @@ COMPUTING = {200, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 504}
          "TextError"),
         ("/model_params", COMPUTING - {504}, {"application/json"}, "Error"),
         ("/metrics", COMPUTING - {404, 422, 504}, {"text/plain"}, "Error"),
+        ("/models", COMPUTING - {404, 504}, {"application/json"}, "Error"),
     ],
 )  # fmt: skip
 def test_the_document_has_the_answers_that_there_are(client, path, statuses, kinds, error):
@@ -955,5 +958,5 @@ def test_the_tests_that_security_names_exist():
     here = Path(__file__).parent
     named = re.findall(r"`(test_\w+)`", (here.parents[1] / "SECURITY.md").read_text("utf-8"))
     there = "".join(one.read_text("utf-8") for one in here.parent.rglob("test_*.py"))
-    assert len(named) == 17
+    assert len(named) == 18
     assert [name for name in named if f"def {name}(" not in there] == []

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,15 +27,21 @@ from convtimenet.data.sources.read import FilePart, read_source
 from convtimenet.data.text.reading import TimeReading
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.steps import frequency_name, parse_name
+from convtimenet.data.time.timestamps import show_in
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import blocks, is_mapped
-from convtimenet.wording import column_names, listing
+from convtimenet.wording import column_names, html_table, listing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Origin", "Table", "read_table"]
 
 logger = logging.getLogger(__name__)
 
 _FILE = Origin("file")
+_SHOWN_ROWS, _SHOWN_CHANNELS = 5, 10
+"""Of a table in a notebook: first and last rows, and columns."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,6 +119,32 @@ class Table:
     def bounds(self) -> np.ndarray:
         """(S + 1,): the first row of each series, and T."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def plot(self, number: int = 0, channel: int = 0) -> Figure:
+        """Draw one series and channel, with the bounds of intervals that a forecast has: as
+        `convtimenet.plot` of this table."""
+        from convtimenet import plot
+
+        return plot(self, number, channel)
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks: the first and last rows."""
+        T, C = len(self.times), min(len(self.channels), _SHOWN_CHANNELS)
+        ends = T > 2 * _SHOWN_ROWS
+        shown = np.r_[:_SHOWN_ROWS, T - _SHOWN_ROWS : T] if ends else np.arange(T)
+        of = np.searchsorted(self.bounds, shown, side="right") - 1
+        rows = []
+        for row, series in zip(shown, of, strict=True):
+            cells: list[Any] = [self.ids[series]] if self.long else []
+            cells.append(show_in(self.times[shown], self.times[row], self.time_zone))
+            values = self.values[row, :C].tolist()
+            rows.append([*cells, *("" if np.isnan(one) else f"{one:.6g}" for one in values)])
+        head = [*([self.id_name] if self.long else []), self.time_name, *self.channels[:C]]
+        if ends:
+            rows.insert(_SHOWN_ROWS, ["..."] * len(head))
+        many = f"{len(self.lengths):,} series, " if self.long else ""
+        what = f"Table: {many}{T:,} rows in steps of {self.frequency.name}, channels"
+        return html_table(f"{what} {listing(self.channels, limit=8)}", rows, head)
 
     def to_frame(self, library: str = "pandas") -> Any:
         """The rows as a frame of "pandas", "polars" or "pyarrow": ids, times, channels."""

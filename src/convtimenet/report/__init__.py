@@ -34,7 +34,7 @@ from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report._canvas import require_matplotlib
 from convtimenet.report._classes import class_sections
 from convtimenet.report._forecast import evaluated, forecast_sections
-from convtimenet.report._future import forecast_figure, future_section
+from convtimenet.report._future import columns_of, forecast_figure, future_section, table_figure
 from convtimenet.report._html import Section, card, escaped, score_table
 from convtimenet.report._importance import case_importance, forecast_importance
 from convtimenet.report._network import (
@@ -67,25 +67,27 @@ __all__ = [
 
 
 def plot(
-    shown: Explanation | ConvTimeNetForecaster,
+    shown: Explanation | ConvTimeNetForecaster | Table,
     number: int = 0,
     channel: int = 0,
     *,
     level: Any = None,
     future: Any = None,
 ) -> Figure:
-    """Draw the forecast of a fitted forecaster, or an explanation.
+    """Draw the forecast of a fitted forecaster, a table such as a forecast, or an explanation.
 
     Parameters
     ----------
     shown
         A forecaster: its forecast after the table it was fitted to, with the last rows before it.
+        A table, such as the forecast of a file: its rows, with the bounds of intervals as bands.
         Or an explanation from `model.explain`: the series or case, the importance of its spans, and
         its patches.
     number
         Index of the series or case.
     channel
-        Index of the channel, for forecasts; the explanation of a case shows all of its channels.
+        Index of the channel, for forecasts and tables, where bounds of intervals do not count; the
+        explanation of a case shows all of its channels.
     level, future
         For the forecast of a forecaster, as for its ``predict``.
 
@@ -106,14 +108,19 @@ def plot(
     elif isinstance(shown, ConvTimeNetForecaster):
         check_is_fitted(shown)
         n, channels = len(shown.tail_.lengths), shown.tail_.channels
+    elif isinstance(shown, Table):
+        n, channels = len(shown.lengths), columns_of(shown)
     else:
         raise DataError(
-            "expected what can be drawn: a fitted ConvTimeNetForecaster, or an explanation of a "
-            f"model's `explain`; found {type(shown).__name__}"
+            "expected what can be drawn: a fitted ConvTimeNetForecaster, a table (its forecast of "
+            "a file is one), or an explanation of a model's `explain`; found "
+            f"{type(shown).__name__}; of a data frame draw its columns, or the model"
         )
     at = _index("number", number, n, "series"), _index("channel", channel, len(channels), "channel")
     if isinstance(shown, ForecastExplanation):
         return forecast_importance(shown, *at)
+    if isinstance(shown, Table):
+        return table_figure(shown, *at)
     return forecast_figure(shown, *at, level, future)
 
 

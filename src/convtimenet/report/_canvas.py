@@ -78,12 +78,13 @@ def require_matplotlib() -> None:
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of this size in inches, in the report's style."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
+
+    from convtimenet.report._figure import ShownFigure
 
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # The browser chooses the font, which has more glyphs than matplotlib's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield Figure(figsize=(width, height), layout="constrained")
+        yield ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def svg(figure: Figure) -> str:

@@ -166,6 +166,34 @@ def forecast_figure(
     return drawn
 
 
+def columns_of(table: Table) -> list[tuple[str, int, int]]:
+    """The columns of a table that are no bounds of another: name, place, and the number of columns
+    up to the next one, its bounds with it."""
+    found: list[tuple[str, int, int]] = []
+    for place, name in enumerate(table.channels):
+        if found and name.startswith((f"{found[-1][0]}-lo-", f"{found[-1][0]}-hi-")):
+            found[-1] = (*found[-1][:2], found[-1][2] + 1)
+        else:
+            found.append((name, place, 1))
+    return found
+
+
+def table_figure(table: Table, number: int, channel: int) -> Figure:
+    """Figure of the rows of a table, such as a forecast, for one series and column, with the
+    intervals of that."""
+    require_matplotlib()
+    name, first, K = columns_of(table)[channel]
+    rows = slice(*table.bounds[number : number + 2].tolist())
+    levels = _levels(table.channels[first : first + K])
+    times = to_local(table.times[rows], table.time_zone)
+    with drawing(2 * WIDTH, 3.2) as drawn:
+        axes = drawn.add_subplot()
+        answers = table.values[rows, first : first + K]
+        plots.draw_rows(axes, times, answers, levels, name, time_label(table))
+        axes.set_title(short(f"{table.ids[number]}, {name}" if table.long else name, 60))
+    return drawn
+
+
 # --- parts of the section ------------------------------------------------------------------------
 
 

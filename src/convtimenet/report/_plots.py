@@ -139,6 +139,27 @@ def draw_window(
     label_ends(axes, ends)
 
 
+def draw_rows(
+    axes: Axes,
+    times: np.ndarray,
+    answers: np.ndarray,
+    levels: Sequence[str],
+    ylabel: str,
+    xlabel: str,
+) -> None:
+    """Values (n, K) with their bounds, if there are any, as `draw_window` has them."""
+    values, *bounds = answers.T
+    x = time_axis(axes, times)
+    for k in range(len(bounds) // 2):
+        axes.fill_between(x, bounds[k], bounds[-1 - k], color=ORANGE, alpha=0.18, linewidth=0)
+    axes.plot(x, values, color=INK, marker="o" if len(x) <= 40 else None, markersize=2.2)
+    _named(axes, x, ylabel, xlabel)
+    upper = zip(levels, bounds[len(levels) :], strict=True)
+    known = [(level, bound[np.isfinite(bound)]) for level, bound in upper]
+    if ends := [(float(bound[-1]), f"{level} %", ORANGE) for level, bound in known if len(bound)]:
+        label_ends(axes, ends)
+
+
 def filled_gaps(
     times: np.ndarray,
     answers: np.ndarray,

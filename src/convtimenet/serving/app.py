@@ -13,8 +13,8 @@ from convtimenet.serving.engine import Engine
 from convtimenet.serving.frame import new_app
 from convtimenet.serving.guard import OPEN
 from convtimenet.serving.metrics import Counting, Metrics
-from convtimenet.serving.models import Labelling, Models
-from convtimenet.serving.protocols import kserve, nixtla, oip, own
+from convtimenet.serving.models import Models
+from convtimenet.serving.protocols import kserve, listed, nixtla, oip, own
 from convtimenet.serving.schemas import Error, completed, refusals
 from convtimenet.serving.settings import ServeSettings
 from convtimenet.serving.warm import warm
@@ -43,13 +43,8 @@ def create_app(models: Models, settings: ServeSettings | None = None) -> FastAPI
 
     app = new_app(settings, lifespan, description=_ABOUT)
     app.state.engine = engine
-    listed = [
-        (one.name, one.task, one.model.n_channels_, False)
-        if isinstance(one, Labelling)
-        else (one.name, one.task, 1, bool(one.model.covariates_.futr))
-        for one in models
-    ]
-    app.include_router(page.routes(page.list_of(listed)))
+    app.include_router(page.routes("models"))
+    app.include_router(listed.routes(models, settings.token is not None))
     for protocol in (own, kserve, oip, nixtla):
         app.include_router(protocol.routes(engine, models))
 

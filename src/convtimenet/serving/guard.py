@@ -25,6 +25,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Paths without a token: they tell a container's supervisor nothing but that the server runs."""
+_PAGE = frozenset({"/", *(f"/page/{n}" for n in ("app.css", "parts.js", "models.js", "plotly.js"))})
+"""And the page, the same for every server: what models there are it asks for with the token."""
 _BODIES = 8  # full bodies that may be in memory at the same time
 _PIECE = 2**16
 _WINDOW = 2**23  # the largest zstd window that HTTP allows (RFC 9659)
@@ -97,8 +99,8 @@ class Guard:
                     "another name; call it by its address, or start the server with a token",
                 )
             return
-        if path in OPEN:
-            return
+        if path in OPEN | _PAGE and not _has_body(headers):
+            return  # nobody without the token takes of the memory that bodies may
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if not hmac.compare_digest(given.strip(), token.encode()) or scheme.lower() != b"bearer":
             raise Refused(
@@ -202,6 +204,10 @@ class Room:
         with self.guard.counting:
             self.guard.held -= self.taken
             self.taken, self.left = 0, True
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def _encodings(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from convtimenet.estimators.portfolio import forecast_members
 from convtimenet.estimators.presets import TUNED, contexts_for, next_context
 from convtimenet.progress import showing
 from convtimenet.training.batches import check_same_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -389,6 +392,15 @@ class ConvTimeNetForecaster(DistillableForecaster):
             ]
             self._retrain(everything, table, valid_end, resume)
         return self
+
+    def plot(
+        self, number: int = 0, channel: int = 0, *, level: Any = None, future: Any = None
+    ) -> Figure:
+        """Draw the last rows of the training table and the forecast after them: as
+        `convtimenet.plot` of this model."""
+        from convtimenet import plot
+
+        return plot(self, number, channel, level=level, future=future)
 
     def cross_validation(
         self,

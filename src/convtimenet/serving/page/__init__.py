@@ -1,16 +1,13 @@
-"""The files of the page, their policies, and the list of models that a server without training
-shows instead."""
+"""The files of two pages, and their policies: that which trains (`app`), and that on which a server
+without training is tried (`models`)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from convtimenet.errors import MissingExtraError
@@ -58,59 +55,35 @@ def framed(report: str) -> str:
     return report.replace("<head>", f"<head><script>{_TALK}</script>", 1)
 
 
-def routes(home: str | Callable[[Request], str]) -> APIRouter:
-    """The page at ``/`` and its files."""
+def routes(name: Literal["app", "models"]) -> APIRouter:
+    """The page of this name at ``/``, and its files."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
-    def start(request: Request) -> Response:
-        content = home if isinstance(home, str) else home(request)
+    def start() -> Response:
         return Response(
-            content, media_type="text/html", headers={"content-security-policy": POLICY}
+            read(f"{name}.html"),
+            media_type="text/html",
+            headers={"content-security-policy": POLICY},
         )
 
     @router.get("/page/app.css")
     def style() -> Response:
         return Response(read("app.css"), media_type="text/css")
 
-    @router.get("/page/app.js")
+    @router.get("/page/parts.js")
+    def parts() -> Response:
+        return Response(read("parts.js"), media_type="text/javascript")
+
+    @router.get(f"/page/{name}.js")
     def script() -> Response:
-        return Response(read("app.js"), media_type="text/javascript")
+        return Response(read(f"{name}.js"), media_type="text/javascript")
 
     @router.get("/page/plotly.js")
     def plotly() -> Response:
         return FileResponse(_plotly(), media_type="text/javascript")
 
     return router
-
-
-def list_of(models: Sequence[tuple[str, str, int, bool]]) -> Callable[[Request], str]:
-    """The page of a server with models of these names, tasks and channels (of cases), which may
-    need covariates of the rows ahead: each with a line to call it."""
-
-    def home(request: Request) -> str:
-        address = f"http://{request.headers.get('host', '127.0.0.1')}"
-        rows = ""
-        for name, task, channels, ahead in models:
-            if ahead:  # only JSON has a place for the rows ahead
-                parts = "'table': open('table.csv').read(), 'future': open('future.csv').read()"
-                line = (
-                    f"python3 -c \"import json; print(json.dumps({{'model': '{name}', {parts}}}))\""
-                )
-                line += f" | curl --data-binary @- {address}/forecast"
-            elif task == "forecast":
-                line = "curl --data-binary @table.csv -H 'Content-Type: text/csv' "
-                line += f"'{address}/forecast?model={name}'"
-            else:
-                case: list[Any] = [0.1, 0.5, 0.9, 0.4]
-                case = case if channels == 1 else [case] * channels
-                steps = json.dumps({"model": name, "cases": [case]})
-                line = f"curl {address}/{task} -d '{steps}'"
-            rows += f"<h2>{escape(name)}</h2><p>{task}</p>"
-            rows += f'<pre tabindex="0">{escape(line)}</pre>'
-        return read("models.html").replace("<!-- models -->", rows)
-
-    return home
 
 
 def _plotly() -> Path:

@@ -34,5 +34,5 @@ def create_workbench(settings: ServeSettings, device: str = "auto") -> FastAPI:
     app = new_app(settings, lifespan, openapi_url=None)
     app.state.desk = desk
     app.include_router(routes(desk))
-    app.include_router(page.routes(page.read("app.html")))
+    app.include_router(page.routes("app"))
     return app
