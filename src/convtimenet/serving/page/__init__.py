@@ -77,6 +77,10 @@ def routes(home: str | Callable[[Request], str]) -> APIRouter:
     def script() -> Response:
         return Response(read("app.js"), media_type="text/javascript")
 
+    @router.get("/page/chart.js")
+    def charts() -> Response:
+        return Response(read("chart.js"), media_type="text/javascript")
+
     @router.get("/page/plotly.js")
     def plotly() -> Response:
         return FileResponse(_plotly(), media_type="text/javascript")

@@ -23,6 +23,27 @@ const TASKS = {
   regress: { button: "Train", working: "Training…" },
 };
 const NO_TRAINING = " Nothing is trained: the network comes with the program.";
+// what a quality does with a file, by what the estimator says
+const KINDS = {
+  weights: {
+    pretrained: "no training, seconds",
+    tuned: "too few rows to train on: the same as pretrained",
+    auto: "few rows: the same as pretrained, seconds",
+    best: "few rows: the same as pretrained, seconds",
+  },
+  tuned: { tuned: "the same, trained on: seconds" },
+  solved: {
+    fast: "solved in closed form, seconds",
+    auto: "few rows: the same as fast, seconds",
+    best: "few rows: the same as fast, seconds",
+  },
+  "solved or network": {
+    auto: "the same as fast, seconds; only if a linear map is far better, a network, minutes",
+    best: "the same as fast, seconds; only if a linear map is far better, several networks, long",
+  },
+  network: { auto: "a network, minutes", best: "several networks, long" },
+};
+const OF_RECORDINGS = { fast: "solved", auto: "network", best: "network" };
 const ROLES = { time: "time", id: "series", target: "to forecast", known: "known ahead", past: "known so far", "": "not used" };
 let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
@@ -121,54 +142,6 @@ function fill(id, head, rows, more = 0) {
   body.append(...rows.map((cells) => line(cells, "td")));
   if (more > 0) body.append(line([`and ${more} more in the file`], "td"));
   $(id).replaceChildren(top, body);
-}
-
-const short = (number) => (Number.isFinite(number) ? String(Number(number.toPrecision(4))) : "not a number");
-
-// A picture in words: from when to when each line goes, and the range of its values.
-function inWords(what, lines) {
-  const each = lines.map(({ name, x, y }) => {
-    const known = y.filter(Number.isFinite);
-    const range = known.length ? `${short(Math.min(...known))} to ${short(Math.max(...known))}` : "no values";
-    return `${name}, from ${x[0]} to ${x.at(-1)}: ${range}`;
-  });
-  return `${what}. ${each.join("; ")}.`;
-}
-
-const literal = (text) => element("b", text).innerHTML.replaceAll("$", "&#36;"); // for Plotly, which reads HTML
-
-function plot(id, lines, x = {}, y = {}) {
-  let colour = -1;
-  const { what } = $(id).dataset;
-  if (what) $(id).setAttribute("aria-label", inWords(what, lines));
-  const banded = lines.find((line) => line.lo); // the first of the bands stands for all in the legend
-  const traces = lines.flatMap((line) => {
-    const ahead = line.ahead ?? false;
-    if (!ahead) colour += 1;
-    const silent = { type: "scatter", mode: "lines", x: line.x, hoverinfo: "skip", showlegend: false, line: { width: 0 } };
-    const band = line.lo ? [{ ...silent, y: line.lo }, { ...silent, y: line.hi, fill: "tonexty", fillcolor: css("--band"), name: `${line.level} % interval`, showlegend: line === banded }] : [];
-    return [...band, {
-      type: "scatter",
-      mode: line.mode ?? "lines",
-      x: line.x,
-      y: line.y,
-      name: literal(line.name),
-      line: { width: 1.6, color: ahead ? css("--orange") : css(`--c${colour % 4}`) },
-    }];
-  });
-  const axis = (own) => ({ ...own, gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), automargin: true });
-  const layout = {
-    margin: { l: 10, r: 10, t: 10, b: 10 },
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: css("--ink"), size: 12 },
-    xaxis: axis(x),
-    yaxis: axis(y),
-    showlegend: lines.length > 1,
-    legend: { orientation: "h", ...(x.title ? { y: 1.02, yanchor: "bottom" } : { y: -0.15 }) },
-    hovermode: "closest",
-  };
-  Plotly.react($(id), traces, layout, { displayModeBar: false, responsive: true });
 }
 
 // --- what was read ------------------------------------------------------------------------------
@@ -280,10 +253,12 @@ function showLook(changed) {
     if (!edited.has("h")) $("h").value = look.horizon;
     showReason();
     if (!edited.has("season")) $("season").value = "";
-    // too few rows hold nothing back to calibrate intervals by: as the command does by default
-    if (!edited.has("quality")) document.querySelector(`[name=quality][value=${look.few ? "pretrained" : "fast"}]`).checked = true;
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
+  showKinds();
+  // few rows are forecast as the command does by default
+  const usual = table && kindsFor(look.horizon).auto === "weights" ? "pretrained" : "fast";
+  if (!edited.has("quality")) document.querySelector(`[name=quality][value=${usual}]`).checked = true;
   if (changed && look.task) $("task").value = look.task;
   const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
   const ahead = look.chosen?.futr_exog?.length > 0;
@@ -302,6 +277,17 @@ function showLook(changed) {
 function showReason() {
   const { horizon, reason } = state.look;
   $("reason").textContent = Number($("h").value) === horizon ? `chosen: ${reason}` : `by default ${horizon}: ${reason}`;
+}
+
+// What each quality does with this file, for so many steps to forecast.
+function kindsFor(h) {
+  return state.look.kinds?.findLast(([from]) => from <= Math.max(1, h))[1] ?? OF_RECORDINGS;
+}
+
+function showKinds() {
+  for (const [quality, kind] of Object.entries(kindsFor(Number($("h").value)))) {
+    $(`kind-${quality}`).textContent = KINDS[kind][quality];
+  }
 }
 
 function taskNow() {
@@ -335,6 +321,7 @@ function setTo({ task, h, level, quality, season, alpha, method }) {
   if (task === "forecast") $("h").value = h;
   if (task === "forecast" && h !== state.look?.horizon) edited.add("h");
   if (state.look?.horizon) showReason();
+  showKinds();
   if (season) edited.add("season");
   if (task === "forecast" || task === "impute") {
     for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
@@ -399,7 +386,7 @@ function showCurve() {
   const mode = x.length < 20 ? "lines+markers" : "lines";
   const lines = [{ name: "training", x, y: one.train, mode }];
   const validated = one.valid.filter(Number.isFinite);
-  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
+  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode });
   const title = (text) => ({ title: { text, standoff: 6 } });
   plot("curve", lines, { ...title("epoch"), ...(x.length < 12 && { dtick: 1 }) }, title("loss"));
   const name = one.training[0].toUpperCase() + one.training.slice(1);
@@ -437,14 +424,14 @@ function showResult() {
   list("result-notices", result.notices);
   $("forecast-box").hidden = !forecast;
   if (forecast) {
-    plot("forecast", result.chart);
-    $("forecast-drawn").textContent = result.drawn;
+    showForecast(result).catch((error) => problem(error.message));
     fill("rows", result.table.head, result.table.rows, result.table.total - result.table.rows.length);
   }
   $("new-box").hidden = table;
   $("new-sample").hidden = state.files.data !== "gestures.csv";
   const head = [...new Set(result.scores.flatMap(Object.keys))];
   $("scores-box").hidden = !head.length;
+  $("held").textContent = table ? "rows" : "recordings";
   fill("scores", head, result.scores.map((row) => head.map((key) => row[key])));
   $("python").textContent = result.python;
   $("command").textContent = result.command;
@@ -535,7 +522,7 @@ for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
   $(id).addEventListener("change", () => lookAgain(id));
 }
 for (const id of ["h", "season", "quality"]) $(id).addEventListener("input", () => edited.add(id));
-$("h").addEventListener("input", showReason);
+for (const shown of [showReason, showKinds]) $("h").addEventListener("input", shown);
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));
@@ -546,6 +533,13 @@ $("settings").addEventListener("submit", (event) => {
   if (!$("season").disabled && $("season").value) body.season = Number($("season").value);
   act("", "POST", "/app/train", body);
 });
+$("forecast").addEventListener("keydown", (event) => walk(event, $("pointed")));
+$("picker").addEventListener("submit", (event) => event.preventDefault());
+$("search").addEventListener("input", listSeries);
+$("picked").addEventListener("change", () => {
+  const number = $("picked").value;
+  pick(number === "" ? null : Number(number));
+});
 for (const one of document.querySelectorAll("[name=task]")) one.addEventListener("change", showTask);
 $("stop").addEventListener("click", async () => {
   await act("", "POST", "/app/stop");
@@ -553,7 +547,7 @@ $("stop").addEventListener("click", async () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (state.look?.chart) plot("preview", state.look.chart);
-  if (state.result?.chart) plot("forecast", state.result.chart);
+  if (state.result?.chart) drawForecast();
   shownCurve = null;
   showCurve();
 });
