@@ -105,7 +105,8 @@ def page(address: str, **context: Any) -> Iterator[Any]:
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
         one.goto(address)
-        one.wait_for_function("shownLook !== null")
+        # asked again and again from here, as the page lets no text be evaluated later on
+        App.wait_for(lambda: one.evaluate("shownLook !== null"))
         # the browser would note that the report of the run before goes while it is being loaded
         if one.locator("#report[src]").count():
             one.frame_locator("#report").locator("h1").wait_for(state="attached")

@@ -148,10 +148,9 @@ def test_the_chart_of_a_forecast(running: App):
             words, numbers = told(said.text_content())
             assert words == f"{names[series]}, forecast, {date}"
             assert numbers == pytest.approx(expected, rel=1e-5)
-            one.wait_for_function(  # Plotly draws it a little later
-                "end => document.querySelector('#forecast .hovertext')?.textContent.endsWith(end)",
-                arg=said.text_content().rsplit(maxsplit=1)[1],
-            )
+            end = said.text_content().rsplit(maxsplit=1)[1]
+            # Plotly draws it a little later
+            App.wait_for(lambda end=end: lines_of(hover).endswith(end))
             assert told(lines_of(hover))[1] == numbers
         # the label is whole, and in the colours of the page
         inside, whole = hover.bounding_box(), one.locator("#forecast").bounding_box()
@@ -176,6 +175,14 @@ def test_recordings_from_a_dropped_file_to_the_answers(running: App, tmp_path: P
         assert one.locator("#kind-auto").text_content() == "a network, minutes"
         assert one.locator("#kind-fast").text_content() == "solved in closed form, seconds"
         assert one.get_by_label("fast").is_checked()
+        # two recordings of each class, in its colour
+        lines = "document.getElementById('preview').data"
+        drawn = one.evaluate(f"{lines}.map(({{ name, line }}) => [name, line.color])")
+        assert [name for name, _ in drawn] == ["lift"] * 2 + ["shake"] * 2 + ["swipe"] * 2
+        assert drawn[::2] == drawn[1::2]
+        assert len({colour for _, colour in drawn}) == 3
+        legend = one.locator("#preview .legendtext").all_text_contents()
+        assert legend == ["lift", "shake", "swipe"]
         one.get_by_role("button", name="Train").click()
         one.locator("#title", has_text="gestures.csv: classes").wait_for(timeout=120_000)
         assert one.locator("#scores-box h3").text_content() == "Scores on recordings held back"

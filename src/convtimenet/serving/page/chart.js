@@ -42,9 +42,12 @@ function plot(id, lines, x = {}, y = {}) {
   const width = box.clientWidth < 480 ? 24 : 48;
   const curves = [];
   const traces = [];
-  let number = -1;
+  const numbers = new Map(); // recordings of a class have one name
+  let number = 0;
   for (const line of lines) {
-    if (!line.ahead) number += 1;
+    const again = numbers.has(line.name);
+    if (!line.ahead) number = numbers.get(line.name) ?? numbers.size;
+    if (!line.ahead) numbers.set(line.name, number);
     const color = css(`--c${number % 4}`); // of a series, also of its forecast
     const own = { type: "scatter", mode: "lines", x: line.x, ...(!alone && { legendgroup: String(number) }) };
     for (const [inner, { level, lo, hi }] of [...(line.bounds ?? [])].reverse().entries()) {
@@ -62,7 +65,7 @@ function plot(id, lines, x = {}, y = {}) {
       text: said,
       hovertemplate: "%{text}<extra></extra>",
       name: alone && line.ahead ? "forecast" : literal(line.name),
-      showlegend: alone || !line.ahead,
+      showlegend: alone || !(line.ahead || again),
       line: { width: line.ahead ? 2 : 1.6, color, ...(line.ahead && { dash: "dash" }) },
     });
   }
