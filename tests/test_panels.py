@@ -589,6 +589,18 @@ class TestSizes:
         assert model.is_ready_for(np.array([12] * 30 + [60]), 1)
         assert not model.is_ready_for(np.array([60] * 30 + [12]), 1)
 
+    @pytest.mark.parametrize(
+        ("rows", "quality", "kind"),
+        [(30, "auto", "weights"), (120, "auto", "solved"), (120, "fast", "solved")],
+    )
+    def test_a_fit_is_of_the_kind_that_is_told_before(self, rows, quality, kind):
+        model = ConvTimeNetForecaster(7, quality=quality, device="cpu", verbose=0)
+        at = np.array([rows])
+        assert model.kind_of_fit(at * 4 // 5, at, 1, 7) == kind
+        config = model.fit(series("a", rows)).network_.config
+        ready = kind == "weights"
+        assert (config.pretrained, config.kernel_sizes == ()) == (ready, not ready)
+
     def test_the_horizon_is_that_of_the_old_series(self):
         old = [series("a", 100)]
         new = [series(f"new{number}", 2) for number in range(3)]

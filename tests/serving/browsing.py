@@ -17,8 +17,11 @@ import httpx
 import numpy as np
 import pytest
 
+from convtimenet.serving.workbench.samples import SAMPLES
+
 FLAGS = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run"]
 FLAGS += ["disable-background-networking", "disable-component-update", "disable-sync"]
+OTHER = {"shake": "swipe", "swipe": "lift", "lift": "shake"}
 DROP = """([box, name, text]) => {
   const data = new DataTransfer();
   data.items.add(new File([text], name));
@@ -102,7 +105,8 @@ def page(address: str, ready: str = "shownLook !== null", **context: Any) -> Ite
         one.on("pageerror", lambda error: said.append(str(error)))
         one.on("request", lambda request: asked.append(request.url))
         one.goto(address)
-        one.wait_for_function(ready)
+        # asked again and again from here, as the page lets no text be evaluated later on
+        App.wait_for(lambda: one.evaluate(ready))
         # the browser would note that the report of the run before goes while it is being loaded
         if one.locator("#report[src]").count():
             one.frame_locator("#report").locator("h1").wait_for(state="attached")
@@ -127,3 +131,14 @@ def weekly(rows: int = 160, gap: int | None = None) -> str:
     values = np.round(50 + 10 * np.sin(2 * np.pi * np.arange(rows) / 7) + np.arange(rows) / 10, 2)
     lines = [f"{day},{value}" for day, value in zip(days, values, strict=True)]
     return "date,units\n" + "\n".join(line for i, line in enumerate(lines) if i != gap) + "\n"
+
+
+def mislabelled() -> tuple[str, list[int]]:
+    """120 gestures as CSV, and the numbers of those that have the `OTHER` label, which cannot be
+    learnt."""
+    head, *rows = SAMPLES["gestures"].content().splitlines()
+    wrong = [*range(1, 120, 5)]
+    for at in wrong:
+        label, cells = rows[at].split(",", 1)
+        rows[at] = f"{OTHER[label]},{cells}"
+    return "\n".join([head, *rows]) + "\n", wrong

@@ -10,11 +10,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import App, app, drop, page, weekly
+from browsing import App, app, drop, mislabelled, page, weekly
+from PIL import Image
 
 pytestmark = pytest.mark.app
 
@@ -365,20 +367,41 @@ def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path):
         one.wait_for(lambda: not one.files(), 20)
 
 
+def shot(one: Any, section: str, name: str) -> None:
+    """A picture of the page from a section on, with 256 colours, for docs/img."""
+    one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
+    image = Image.open(io.BytesIO(one.screenshot())).convert("RGB")
+    plain = image.quantize(256, dither=Image.Dither.NONE)
+    plain.save(PICTURES / f"{name}.png", optimize=True)
+    assert (PICTURES / f"{name}.png").stat().st_size < 100_000
+
+
 def test_pictures(running: App):
-    """With a promotion known ahead, at both sizes, in both modes; written to docs/img."""
+    """A forecast with a promotion known ahead, and gestures with a few wrong labels: the results at
+    both sizes, in both modes, and what was read; written to docs/img."""
     running.http.post("/app/sample/sales").raise_for_status()
     state = running.train(h=14, level=[80], quality="auto")
     assert state["job"]["state"] == "done"
     rows = pd.read_csv(io.StringIO(running.http.get("/app/files/forecast.csv").text))
     assert len(rows) == 14
-    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
-        size = {"width": width, "height": 900}
-        with page(running.address, viewport=size, color_scheme=scheme) as one:
-            one.locator("#forecast .main-svg").first.wait_for()
-            assert one.evaluate("document.documentElement.scrollWidth") == width
-            one.evaluate("document.getElementById('report').scrollIntoView()")
-            one.frame_locator("#report").locator(".live .main-svg").first.wait_for()
-            section = {"light": "result", "dark": "check"}[scheme]
-            one.evaluate(f"document.getElementById('{section}').scrollIntoView()")
-            one.screenshot(path=PICTURES / f"app-{width}-{scheme}.png")
+    sizes = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
+
+    def pictures(name: str, drawn: str, in_report: str) -> None:
+        for width, scheme in sizes:
+            size = {"width": width, "height": 900}
+            with page(running.address, viewport=size, color_scheme=scheme) as one:
+                one.locator(drawn).first.wait_for()
+                assert one.evaluate("document.documentElement.scrollWidth") == width
+                one.evaluate("document.getElementById('report').scrollIntoView()")
+                one.frame_locator("#report").locator(in_report).first.wait_for()
+                shot(one, "result", f"{name}-{width}-{scheme}")
+                if (width, scheme) == sizes[0]:
+                    shot(one, "check", f"{name}-read")
+
+    pictures("app", "#forecast .main-svg", ".live .main-svg")
+    text, _ = mislabelled()
+    running.put("gestures.csv", text).raise_for_status()
+    assert running.train()["job"]["state"] == "done"
+    new = running.http.get("/app/sample-recordings.csv").content
+    running.put("new-gestures.csv", new, "new").raise_for_status()
+    pictures("app-classes", "#answers td", ".tile")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import re
 import shlex
@@ -12,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,9 +24,11 @@ import pytest
 
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.cli.main import _parsed, main
+from convtimenet.data.forecast_tables import future_table
+from convtimenet.data.tables import read_table
 from convtimenet.serving.refusals import Refused
 from convtimenet.serving.settings import ServeSettings
-from convtimenet.serving.workbench import recipe, recordings, tables
+from convtimenet.serving.workbench import charts, recipe, recordings, tables
 from convtimenet.serving.workbench.app import create_workbench
 from convtimenet.serving.workbench.asked import CaseRoles, Columns, Look, Train
 from convtimenet.serving.workbench.desk import Desk
@@ -155,7 +159,9 @@ def test_a_label_column_counts_once_its_file_was_read(desk: Desk, monkeypatch):
     assert desk._roles.label_col == "first"
 
 
-@pytest.mark.parametrize("name", ["a b, #2 (é).csv", "'quoted'.csv", "-x.csv", "../../b:c.csv"])
+@pytest.mark.parametrize(
+    "name", ["a b, #2 (é).csv", "'quoted'.csv", "awk ward <i>.csv", "-x.csv", "../../b:c.csv"]
+)
 def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
     """Its lines named a file that there is none of."""
     desk.put("data", name, b"date,y\n")
@@ -166,7 +172,12 @@ def test_a_run_has_the_users_own_name_of_the_file(desk: Desk, name: str):
     own = name.rpartition("/")[2]
     assert slow(desk).commands[-1]["name"] == own
     assert desk.snapshot()["result"]["title"] == own
-    assert re.fullmatch(r"[\w .()+-]+", desk.snapshot()["files"]["data"])
+    # one name for all that is shown; that of a download suits a header
+    assert desk.snapshot()["files"]["data"] == own
+    (desk.folder / "run" / "forecast.csv").touch()
+    _, download, _ = desk.output("forecast.csv")
+    assert download.endswith("-forecast.csv")
+    assert re.fullmatch(r"[\w .()+-]+", download)
 
 
 def test_the_file_at_fault_is_named(desk: Desk, monkeypatch):
@@ -308,6 +319,17 @@ def test_the_lines_import_what_there_is():
         exec("\n".join(imports), {})
 
 
+def test_the_lines_of_a_series_are_those_of_the_last_forecast(desk: Desk):
+    with pytest.raises(Refused, match="forecast first"):
+        desk.series(0)
+    (desk.folder / "run").mkdir()
+    (desk.folder / "run" / "series.jsonl").write_text('["a", "b"]\n[1]\n[2]\n')
+    assert [desk.series(line) for line in (0, 2)] == [b'["a", "b"]\n', b"[2]\n"]
+    with pytest.raises(Refused) as refused:
+        desk.series(3)
+    assert refused.value.status == 404
+
+
 # --- what is told of files -----------------------------------------------------------------------
 
 
@@ -376,7 +398,7 @@ def test_columns_that_the_reader_takes_are_taken(desk: Desk, monkeypatch):
     body = {"kind": "table", "columns": {"target_cols": names[2:], "time_col": "date"}}
     desk.look(Look.model_validate(body))  # as the page sends it when something is chosen
     assert desk.snapshot()["look"]["rows"] == 19
-    assert desk.snapshot()["look"]["few"]  # for the weights of the package
+    assert desk.snapshot()["look"]["kinds"][0][1]["auto"] == "weights"  # of the package
 
 
 def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
@@ -396,6 +418,63 @@ def test_the_chart_has_the_values_of_the_file(tmp_path):
     (tmp_path / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
     chart = recordings.look(str(tmp_path / "cases.csv"), NO_ROLES)["chart"]
     assert [line["y"] for line in chart[:2]] == [[1234567.25, 0], [1234569.25, 2]]
+
+
+def test_what_each_quality_will_do_is_told_with_the_file(tmp_path):
+    """It was "a network, minutes" of tables that are solved in closed form, or need no training."""
+
+    def kinds(rows: int, h: int, **columns: Any) -> dict[str, str]:
+        days = np.datetime64("2020-01-01") + np.arange(rows)
+        lines = [f"{day},{i % 7},{i % 5}" for i, day in enumerate(days)]
+        text = "\n".join(["date,y,x", *lines])
+        found = told(tmp_path, "a.csv", text, **{"target_cols": ["y"], **columns})["kinds"]
+        assert found[0][0] == 1
+        return [one for least, one in found if least <= h][-1]
+
+    weights, network = "weights", "network"
+    assert kinds(30, 6) == {
+        "pretrained": weights, "tuned": weights, "fast": "solved", "auto": weights, "best": weights
+    }  # fmt: skip
+    found = kinds(160, 14)
+    assert (found["tuned"], found["auto"], found["best"]) == ("tuned", "solved", "solved")
+    assert kinds(160, 2)["auto"] == "solved or network"
+    assert kinds(160, 1)["auto"] == network
+    assert kinds(2500, 14)["auto"] == network
+    assert kinds(160, 14, hist_exog=["x"])["auto"] == network
+    assert kinds(30, 6, futr_exog=["x"])["auto"] == "solved"
+
+
+def test_the_lines_of_all_series_are_written(tmp_path):
+    """Only those of the first four could be seen, with one interval."""
+    days = [f"2024-01-{day:02d}" for day in range(1, 13)]
+    rows = [f"{s},{day},{100 * s + i}" for s in range(6) for i, day in enumerate(days)]
+    (tmp_path / "a.csv").write_text("\n".join(["shop,date,y", *rows]), encoding="utf-8")
+    table = read_table(tmp_path / "a.csv", id_col="shop")
+    points = np.arange(12.0)[:, None]
+    forecast = points + np.array([0, -20, -10, 10, 20])  # bounds from lowest to highest
+    ahead = future_table(table, points)
+    ahead = replace(ahead, values=forecast, channels=tuple("abcde"))
+    path = tmp_path / "series.jsonl"
+    shown = charts.write_lines(path, table, ahead, [95, 80])
+    names, *series = [json.loads(line) for line in path.read_text().splitlines()]
+    assert names == [f"{s}, y" for s in range(6)]
+    assert shown == [line for lines in series[:4] for line in lines]
+    assert series[5] == [
+        {"name": "5, y", "x": days, "y": [500.0 + i for i in range(12)]},
+        {
+            "name": "5, y, forecast",
+            "x": ["2024-01-13", "2024-01-14"],
+            "y": [10.0, 11.0],
+            "bounds": [
+                {"level": 80, "lo": [0.0, 1.0], "hi": [20.0, 21.0]},
+                {"level": 95, "lo": [-10.0, -9.0], "hi": [30.0, 31.0]},
+            ],
+            "ahead": True,
+        },
+    ]
+    assert charts.drawn_words(table, pick=True) == (
+        "Drawn: the first 4 of 6 series. Any can be picked."
+    )
 
 
 def test_series_that_are_not_drawn_are_told(tmp_path):

@@ -16,7 +16,14 @@ from served import shops
 TOKEN = "0123456789abcdef-secret"
 KNOWN = "() => models !== null"
 SHUT = "() => !document.getElementById('enter').hidden"
-FILES = ("/", "/page/app.css", "/page/parts.js", "/page/models.js", "/page/plotly.js")
+FILES = (
+    "/",
+    "/page/app.css",
+    "/page/parts.js",
+    "/page/chart.js",
+    "/page/models.js",
+    "/page/plotly.js",
+)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.calibration import check_levels, check_reach
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.forecasting.forecasts import check_steps
+from convtimenet.estimators.forecasting.pretraining import FitKind
 from convtimenet.estimators.forecasting.retraining import (
     LEAST_WINDOWS,
     MOST_FOLD_STEPS,
@@ -258,6 +259,13 @@ def test_split(
     context = _context(model, train_end, valid_end, len(table.channels))
     kept = (test >= h) & (train_end >= context + h)
     return kept, (np.where(kept, train_end, T), np.where(kept, valid_end, T))
+
+
+def kind_of_run(model: ConvTimeNetForecaster, table: Table, test_fraction: float) -> FitKind:
+    """What `forecast_table` will do, as far as that is known before the table's values are read."""
+    _, (train_end, valid_end) = test_split(model, table, test_fraction)
+    season = season_of(table.frequency)
+    return model.kind_of_fit(train_end, valid_end, len(table.channels), season)
 
 
 def default_horizon(table: Table) -> int:

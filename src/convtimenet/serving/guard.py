@@ -25,7 +25,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Paths without a token: they tell a container's supervisor nothing but that the server runs."""
-_PAGE = frozenset({"/", *(f"/page/{n}" for n in ("app.css", "parts.js", "models.js", "plotly.js"))})
+_PAGE = frozenset(
+    {"/", *(f"/page/{n}" for n in ("app.css", "parts.js", "chart.js", "models.js", "plotly.js"))}
+)
 """And the page, the same for every server: what models there are it asks for with the token."""
 _BODIES = 8  # full bodies that may be in memory at the same time
 _PIECE = 2**16

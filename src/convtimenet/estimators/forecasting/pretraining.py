@@ -6,7 +6,7 @@ Shape legend: `convtimenet._shapes`; S series, T rows.
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -50,7 +50,12 @@ from convtimenet.estimators.pretraining import (
     schedule,
 )
 
-__all__ = ["PretrainableForecaster"]
+__all__ = ["FitKind", "PretrainableForecaster"]
+
+FitKind = Literal["weights", "tuned", "solved", "solved or network", "network"]
+"""What `fit` does: reads with the weights of the package, or trains these on; solves in closed
+form, a linear map or smoothing; trains a network, for short series only if a linear map is far
+better than smoothing; or trains one, of quality "best" several, in any case."""
 
 
 class PretrainableForecaster(RetrainedForecaster):
@@ -218,6 +223,22 @@ class PretrainableForecaster(RetrainedForecaster):
         rows, series = typical_size(lengths)
         few = few_rows(rows, series * channels) and self.quality != "fast"
         return few and not (self.decides() or self.calendar or any(self.exog))
+
+    def kind_of_fit(
+        self, train_end: np.ndarray, valid_end: np.ndarray, channels: int, season: int
+    ) -> FitKind:
+        """What `fit` will do with series whose training and validation split end at these rows
+        (S,), as far as that is known before any of them is read."""
+        if self.quality != TUNED and self.is_ready_for(valid_end, channels):
+            return "weights"
+        rows, series = typical_size(train_end)
+        preset = self.preset_for(rows, series, channels, season, int(valid_end.max()))
+        if self.quality == TUNED:
+            return "tuned" if "epoch_steps" in preset.train else "weights"
+        if preset.model.get("kernel_sizes") == ():
+            return "solved"
+        short = smoothing_forecast(rows, int(valid_end.max()), self.h, season)
+        return "network" if short is None or self.decides() else "solved or network"
 
     def decides(self) -> bool:
         """Whether the user's settings leave no choice of a network."""

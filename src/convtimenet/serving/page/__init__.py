@@ -79,6 +79,10 @@ def routes(name: Literal["app", "models"]) -> APIRouter:
     def script() -> Response:
         return Response(read(f"{name}.js"), media_type="text/javascript")
 
+    @router.get("/page/chart.js")
+    def charts() -> Response:
+        return Response(read("chart.js"), media_type="text/javascript")
+
     @router.get("/page/plotly.js")
     def plotly() -> Response:
         return FileResponse(_plotly(), media_type="text/javascript")

@@ -21,8 +21,31 @@ const TASKS = {
   regress: { button: "Train", working: "Training…" },
 };
 const NO_TRAINING = " Nothing is trained: the network comes with the program.";
+// what a quality does with a file, by what the estimator says
+const KINDS = {
+  weights: {
+    pretrained: "no training, seconds",
+    tuned: "too few rows to train on: the same as pretrained",
+    auto: "few rows: the same as pretrained, seconds",
+    best: "few rows: the same as pretrained, seconds",
+  },
+  tuned: { tuned: "the same, trained on: seconds" },
+  solved: {
+    fast: "solved in closed form, seconds",
+    auto: "few rows: the same as fast, seconds",
+    best: "few rows: the same as fast, seconds",
+  },
+  "solved or network": {
+    auto: "the same as fast, seconds; only if a linear map is far better, a network, minutes",
+    best: "the same as fast, seconds; only if a linear map is far better, several networks, long",
+  },
+  network: { auto: "a network, minutes", best: "several networks, long" },
+};
+const OF_RECORDINGS = { fast: "solved", auto: "network", best: "network" };
 const ROLES = { time: "time", id: "series", target: "to forecast", known: "known ahead", past: "known so far", "": "not used" };
 const CASE_ROLES = { "": "as detected", label: "label", id: "id", unused: "not used" };
+const LISTED = 200; // names to choose from at once; a search finds the others
+let series = { first: [], lines: [], names: [], picked: null }; // of the forecast that is shown
 let state = {}; // what the server last said
 let shownLook = null; // versions of what is on the page, as text, so that nothing is drawn twice
 let shownResult = null;
@@ -93,6 +116,61 @@ function problem(words) {
   $("problem").textContent = words;
   $("problem").hidden = false;
   $("problem").scrollIntoView({ block: "nearest" });
+}
+
+// --- the forecast, of one series or of the first ------------------------------------------------
+
+async function showForecast({ chart, drawn, series: count }) {
+  const shown = { first: chart, lines: chart, names: [], picked: null, drawn };
+  series = shown;
+  drawForecast();
+  $("picker").hidden = true;
+  if (count < 2) return;
+  const names = await ask("GET", "/app/series");
+  if (series !== shown) return; // another forecast is shown
+  series.names = names;
+  $("search").value = "";
+  listSeries();
+  $("picker").hidden = false;
+}
+
+function drawForecast() {
+  plot("forecast", series.lines);
+  $("pointed").textContent = "";
+  const levels = series.lines.find((line) => line.ahead).bounds.map(({ level }) => level);
+  const shaded = levels.length ? `; shaded: its interval${levels.length > 1 ? "s" : ""} of ${levels.join(" and ")} %` : "";
+  const drawn = series.picked === null && series.drawn ? ` ${series.drawn}` : "";
+  $("forecast-words").textContent = `Dashed: the forecast${shaded}.${drawn}`;
+}
+
+// The names that hold what is searched for. One that is picked by hand stays as long as it does.
+function listSeries() {
+  const { names, first, picked } = series;
+  const wanted = $("search").value.trim().toLowerCase();
+  const found = [...names.keys()].filter((at) => names[at].toLowerCase().includes(wanted));
+  const listed = found.slice(0, LISTED);
+  if (picked !== null && !listed.includes(picked) && found.includes(picked)) listed.push(picked);
+  const together = first.filter((line) => line.ahead).length;
+  const all = new Option(together < names.length ? `the first ${together} together` : "all together", "");
+  $("picked").replaceChildren(...(wanted ? [] : [all]), ...listed.map((at) => new Option(names[at], at)));
+  const some = found.length > LISTED ? `, ${LISTED} listed` : "";
+  $("found").textContent = `${found.length.toLocaleString("en-US")} of ${names.length.toLocaleString("en-US")}${some}`;
+  if (found.includes(picked) || (picked === null && !wanted)) $("picked").value = picked ?? "";
+  else if (found.length) pick(found[0]);
+}
+
+async function pick(number) {
+  const shown = series;
+  shown.picked = number;
+  $("picked").value = number ?? "";
+  try {
+    const lines = number === null ? shown.first : await ask("GET", `/app/series/${number}`);
+    if (series !== shown || shown.picked !== number) return; // another one since
+    shown.lines = lines;
+    drawForecast();
+  } catch (error) {
+    problem(error.message);
+  }
 }
 
 // --- what was read ------------------------------------------------------------------------------
@@ -215,10 +293,12 @@ function showLook(changed) {
     if (!edited.has("h")) $("h").value = look.horizon;
     showReason();
     if (!edited.has("season")) $("season").value = "";
-    // too few rows hold nothing back to calibrate intervals by: as the command does by default
-    if (!edited.has("quality")) document.querySelector(`[name=quality][value=${look.few ? "pretrained" : "fast"}]`).checked = true;
     $("usual").textContent = look.season > 1 ? `by default ${look.season}, as usual for this step` : "by default none: this step has no usual one";
   }
+  showKinds();
+  // few rows are forecast as the command does by default
+  const usual = table && kindsFor(look.horizon).auto === "weights" ? "pretrained" : "fast";
+  if (!edited.has("quality")) document.querySelector(`[name=quality][value=${usual}]`).checked = true;
   if (changed && look.task) $("task").value = look.task;
   const past = look.chosen?.hist_exog?.length > 0; // only networks read those known so far
   const ahead = look.chosen?.futr_exog?.length > 0;
@@ -237,6 +317,17 @@ function showLook(changed) {
 function showReason() {
   const { horizon, reason } = state.look;
   $("reason").textContent = Number($("h").value) === horizon ? `chosen: ${reason}` : `by default ${horizon}: ${reason}`;
+}
+
+// What each quality does with this file, for so many steps to forecast.
+function kindsFor(h) {
+  return state.look.kinds?.findLast(([from]) => from <= Math.max(1, h))[1] ?? OF_RECORDINGS;
+}
+
+function showKinds() {
+  for (const [quality, kind] of Object.entries(kindsFor(Number($("h").value)))) {
+    $(`kind-${quality}`).textContent = KINDS[kind][quality];
+  }
 }
 
 function taskNow() {
@@ -270,6 +361,7 @@ function setTo({ task, h, level, quality, season, alpha, method }) {
   if (task === "forecast") $("h").value = h;
   if (task === "forecast" && h !== state.look?.horizon) edited.add("h");
   if (state.look?.horizon) showReason();
+  showKinds();
   if (season) edited.add("season");
   if (task === "forecast" || task === "impute") {
     for (const box of $("levels").querySelectorAll("input")) box.checked = level.includes(Number(box.value));
@@ -334,7 +426,7 @@ function showCurve() {
   const mode = x.length < 20 ? "lines+markers" : "lines";
   const lines = [{ name: "training", x, y: one.train, mode }];
   const validated = one.valid.filter(Number.isFinite);
-  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode, ahead: true });
+  if (validated.length) lines.push({ name: "validation", x, y: one.valid, mode });
   const title = (text) => ({ title: { text, standoff: 6 } });
   plot("curve", lines, { ...title("epoch"), ...(x.length < 12 && { dtick: 1 }) }, title("loss"));
   const name = one.training[0].toUpperCase() + one.training.slice(1);
@@ -372,14 +464,14 @@ function showResult() {
   list("result-notices", result.notices);
   $("forecast-box").hidden = !forecast;
   if (forecast) {
-    plot("forecast", result.chart);
-    $("forecast-drawn").textContent = result.drawn;
+    showForecast(result).catch((error) => problem(error.message));
     fill("rows", result.table.head, result.table.rows, result.table.total - result.table.rows.length);
   }
   $("new-box").hidden = table;
   $("new-sample").hidden = state.files.data !== "gestures.csv";
   const head = [...new Set(result.scores.flatMap(Object.keys))];
   $("scores-box").hidden = !head.length;
+  $("held").textContent = table ? "rows" : "recordings";
   fill("scores", head, result.scores.map((row) => head.map((key) => row[key])));
   $("python").textContent = result.python;
   $("command").textContent = result.command;
@@ -453,7 +545,7 @@ for (const id of ["kind", "label-col", "dayfirst", "decimal", "freq", "fill"]) {
   $(id).addEventListener("change", () => lookAgain(id));
 }
 for (const id of ["h", "season", "quality"]) $(id).addEventListener("input", () => edited.add(id));
-$("h").addEventListener("input", showReason);
+for (const shown of [showReason, showKinds]) $("h").addEventListener("input", shown);
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
   const level = [...$("levels").querySelectorAll(":checked")].map((one) => Number(one.value));
@@ -464,6 +556,13 @@ $("settings").addEventListener("submit", (event) => {
   if (!$("season").disabled && $("season").value) body.season = Number($("season").value);
   act("", "POST", "/app/train", body);
 });
+$("forecast").addEventListener("keydown", (event) => walk(event, $("pointed")));
+$("picker").addEventListener("submit", (event) => event.preventDefault());
+$("search").addEventListener("input", listSeries);
+$("picked").addEventListener("change", () => {
+  const number = $("picked").value;
+  pick(number === "" ? null : Number(number));
+});
 for (const one of document.querySelectorAll("[name=task]")) one.addEventListener("change", showTask);
 $("stop").addEventListener("click", async () => {
   await act("", "POST", "/app/stop");
@@ -471,7 +570,7 @@ $("stop").addEventListener("click", async () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (state.look?.chart) plot("preview", state.look.chart);
-  if (state.result?.chart) plot("forecast", state.result.chart);
+  if (state.result?.chart) drawForecast();
   shownCurve = null;
   showCurve();
 });

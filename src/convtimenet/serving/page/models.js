@@ -242,14 +242,15 @@ function linesOf({ id, channels }, head, rows) {
   return [...grouped(rows, id === null ? -1 : 0)].flatMap(([name, own]) => channels.map((channel, c) => {
     const first = keys + c * each;
     const column = (at) => own.map((row) => numberOf(row[at]));
-    const highest = Math.max(...head.slice(first + 1, first + each).map((one) => Number(one.match(/-(?:lo|hi)-([\d.]+)_*$/)[1])));
-    const bound = (side) => head.findIndex((one, at) => at > first && at < first + each && one.replace(/_+$/, "").endsWith(`-${side}-${highest}`));
-    const bounds = each > 1 ? { lo: column(bound("lo")), hi: column(bound("hi")), level: highest } : {};
+    const sides = head.slice(first + 1, first + each);
+    const levels = [...new Set(sides.map((one) => Number(one.match(/-(?:lo|hi)-([\d.]+)_*$/)[1])))].sort((a, b) => a - b);
+    const bound = (side, level) => column(first + 1 + sides.findIndex((one) => one.replace(/_+$/, "").endsWith(`-${side}-${level}`)));
+    const bounds = levels.map((level) => ({ level, lo: bound("lo", level), hi: bound("hi", level) }));
     return {
       name: [name, ...(channels.length > 1 || id === null ? [channel] : [])].filter(Boolean).join(", "),
       series: name,
       channel,
-      ahead: { name: "forecast", ahead: true, x: own.map((row) => row[keys - 1]), y: column(first), ...bounds },
+      ahead: { name: "forecast", ahead: true, x: own.map((row) => row[keys - 1]), y: column(first), bounds },
       known: null,
     };
   }));

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Names = list[str]
 """Names of columns, of any length, as files have them: the body of a request is bounded."""
 Quality = Literal["pretrained", "tuned", "fast", "auto", "best"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Task = Literal["forecast", "impute", "detect", "classify", "regress"]
 TASKS: dict[str, tuple[Task, ...]] = {
     "table": ("forecast", "impute", "detect"),
     "recordings": ("classify", "regress"),
 }
 """Tasks by what a file holds; the first is the usual one."""
+SERIES = "series.jsonl"
+"""The file of a forecast with the lines of each series."""
 
 
 class _Asked(BaseModel):

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from convtimenet.data.files.raw import unpacked_name
 from convtimenet.serving.refusals import Refused
-from convtimenet.serving.workbench.asked import TASKS, CaseRoles, Columns, Look, Train
+from convtimenet.serving.workbench.asked import SERIES, TASKS, CaseRoles, Columns, Look, Train
 from convtimenet.serving.workbench.recipe import stem_of
 from convtimenet.serving.workbench.samples import SAMPLES
 from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
@@ -59,7 +60,6 @@ class Desk:
         self._lock = threading.RLock()
         self._files: dict[Slot, tuple[str, str]] = {}  # what users call it, and where it is
         self._mark = secrets.token_hex(8)  # in the names of places, so that no user has such a name
-        self._own: dict[Slot, str] = {}  # the names in full, for the lines to copy
         self._given = self._inputs = 0
         self._columns = Columns()
         self._roles = CaseRoles()
@@ -95,8 +95,7 @@ class Desk:
             If it is empty, its ending is unknown, they belong to another file, or a run is under
             way.
         """
-        own = Path(name.replace("\\", "/")).name[-255:]
-        shown = _UNSAFE.sub("_", own)[-100:] or "data"
+        shown = Path(name.replace("\\", "/")).name[-255:] or "data"
         ending = _ending(shown)
         if not content:
             raise Refused(422, f"{shown}: expected a file with rows, found an empty one")
@@ -106,7 +105,7 @@ class Desk:
             if slot in self._files:
                 (self.folder / self._files[slot][1]).unlink(missing_ok=True)
             (self.folder / place).write_bytes(content)
-            self._files[slot], self._own[slot] = (shown, place), own
+            self._files[slot] = shown, place
             self._inputs += slot != "new"
             if slot == "data":
                 self._given += 1
@@ -191,7 +190,7 @@ class Desk:
 
     def _command(self, asked: Train, look: dict[str, Any]) -> dict[str, Any]:
         """What the child process is told to do."""
-        command = {"path": self._place("data"), "folder": "next", "name": self._own["data"]}
+        command = {"path": self._place("data"), "folder": "next", "name": self._files["data"][0]}
         command |= {"do": asked.task, "device": self.device}
         if look["kind"] == "recordings":
             own = {"task": asked.task, "quality": asked.quality}
@@ -201,7 +200,7 @@ class Desk:
         if asked.task == "forecast":
             ahead = self._place("ahead") if columns["futr_exog"] else None
             own = {"h": asked.h, "level": asked.level, "quality": asked.quality}
-            plan = self._own["ahead"] if ahead else None
+            plan = self._files["ahead"][0] if ahead else None
             return command | {"columns": columns, "future": ahead, "plan": plan, **own}
         covariates = columns.pop("futr_exog"), columns.pop("hist_exog")
         if any(covariates):  # not read: only what would be forecast is looked at
@@ -260,7 +259,21 @@ class Desk:
         if name not in OUTPUTS or self._state["result"] is None or not path.is_file():
             raise Refused(404, "expected the result of a run, found none; train first")
         end, kind = OUTPUTS[name]
-        return path, f"{stem_of(self._files['data'][0])}-{end}{path.suffix}", kind
+        name = f"{stem_of(self._files['data'][0])}-{end}{path.suffix}"
+        return path, _UNSAFE.sub("_", name)[-100:], kind
+
+    def series(self, line: int) -> bytes:
+        """A line of the file of all series of a forecast (`charts.write_lines`).
+
+        Raises
+        ------
+        Refused
+            If there is none.
+        """
+        with suppress(FileNotFoundError), (self.folder / "run" / SERIES).open("rb") as file:
+            for found in islice(file, line, None):
+                return found
+        raise Refused(404, "expected a series of a forecast, found none; forecast first")
 
     def _run(self, command: dict[str, Any], job: dict[str, Any]) -> None:
         def heard(said: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import FileResponse
 
 from convtimenet.serving.page import REPORT_POLICY, framed
@@ -101,6 +101,14 @@ def routes(desk: Desk) -> APIRouter:
         return Response(
             content, media_type=kind, headers={"content-security-policy": REPORT_POLICY}
         )
+
+    @router.get("/series")
+    def names() -> Response:
+        return Response(desk.series(0), media_type="application/json")
+
+    @router.get("/series/{number}")
+    def series(number: Annotated[int, Path(ge=0)]) -> Response:
+        return Response(desk.series(number + 1), media_type="application/json")
 
     @router.get("/files/{name}")
     def files(name: str) -> Response:

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +20,26 @@ from convtimenet.callbacks import Callback
 from convtimenet.data.columns import CellColumn, Column, Grid
 from convtimenet.data.files import check_path, is_columnar, read_columnar, read_grid
 from convtimenet.data.forecast_tables import table_times, write_csv
-from convtimenet.data.table_rows import crop, select_series
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.inferred import season_of
 from convtimenet.data.time.words import step_words
 from convtimenet.errors import DataError, SeveralSeriesError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
+from convtimenet.estimators.forecasting.pretraining import FitKind
 from convtimenet.runs.forecasting import (
     check_future,
     default_horizon,
     forecast_table,
     horizon_reason,
+    kind_of_run,
 )
 from convtimenet.runs.result import comparison, units
-from convtimenet.serving.workbench import recipe
+from convtimenet.serving.workbench import charts, recipe
+from convtimenet.serving.workbench.asked import QUALITIES, SERIES
 from convtimenet.wording import listing
 
 _HEAD = 6  # cells of a column that are shown
 _MOST_COLUMNS = 200
-_LINES, _POINTS = 4, 1500  # of the preview
-_BEFORE = 100  # fewest steps that are shown before a forecast
 _ROWS = 60  # of the forecast that is shown as a table
 TEST = 0.2
 """Part of the rows, or of the cases, that gives the scores."""
@@ -76,10 +78,31 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         "notices": list(table.notices),
         "horizon": h,
         "reason": horizon_reason(table, h),
-        "few": ConvTimeNetForecaster(h).is_ready_for(table.lengths, len(table.channels)),
-        "chart": _chart(table, None),
-        "drawn": _drawn(table),
+        "kinds": _kinds(table, columns),
+        "chart": charts.first_lines(table),
+        "drawn": charts.drawn_words(table),
     }
+
+
+def _kinds(table: Table, columns: Columns) -> list[tuple[int, dict[str, FitKind]]]:
+    """What a run of each quality will do, and from how many steps to forecast on."""
+
+    @cache
+    def kinds(h: int) -> dict[str, FitKind]:
+        models = {q: ConvTimeNetForecaster(h, quality=q, **columns) for q in QUALITIES}
+        return {q: kind_of_run(model, table, TEST) for q, model in models.items()}
+
+    def between(a: int, b: int) -> list[int]:
+        """Where it changes behind `a`, up to `b`."""
+        if kinds(a) == kinds(b):
+            return []
+        half = (a + b) // 2
+        return [b] if half == a else [*between(a, half), *between(half, b)]
+
+    most = int(table.lengths.max())
+    known = sorted({1, most, *(min(most, 2**k) for k in range(17))})
+    changes = [at for a, b in pairwise(known) for at in between(a, b)]
+    return [(h, kinds(h)) for h in (1, *changes)]
 
 
 def forecast(
@@ -118,8 +141,9 @@ def forecast(
         "notices": notices,
         "scores": units(result) or (comparison(result) if result.scores else []),
         "table": _forecast_rows(out / "forecast.csv"),
-        "chart": _chart(table, ahead, max(level, default=None)),
-        "drawn": _drawn(table, report=True),
+        "chart": charts.write_lines(out / SERIES, table, ahead, level),
+        "drawn": charts.drawn_words(table, pick=True),
+        "series": len(table.lengths) * len(table.channels),
         **recipe.of_table(name, columns, h, level, quality, plan),
     }
 
@@ -228,61 +252,6 @@ def _read_as(path: str, columns: Columns) -> Table:
     given = {k: v for k, v in columns.items() if k not in ("futr_exog", "hist_exog", "freq")}
     covariates = [*_listed(columns["futr_exog"]), *_listed(columns["hist_exog"])]
     return read_table(path, frequency=columns["freq"], covariates=covariates, **given)
-
-
-def _chart(table: Table, ahead: Table | None, level: float | None = None) -> list[dict[str, Any]]:
-    """Lines of the first series and channels: the end of what is known, then the forecast, with
-    the interval of the highest level."""
-    steps = _POINTS if ahead is None else max(_BEFORE, 5 * int(ahead.lengths[0]))
-    lines = []
-    series, channels = _first(table)
-    for s in range(series):
-        one = select_series(table, np.array([s]))
-        one = crop(one, one.lengths - steps, one.lengths)
-        for c, channel in enumerate(table.channels[:channels]):
-            label = channel if not table.long else f"{table.ids[s]}, {channel}"
-            lines.append({"name": label, "x": table_times(one), "y": _plain(one.values[:, c])})
-            if ahead is None:
-                continue
-            future = select_series(ahead, np.array([s]))
-            # columns of a channel: the forecast, then its bounds
-            each = len(future.channels) // len(table.channels)
-            own = future.values[:, c * each : (c + 1) * each].T
-            line = {"name": f"{label}, forecast", "x": table_times(future), "y": _plain(own[0])}
-            if each > 1:
-                ends = [own.min(axis=0), own.max(axis=0)]
-                line |= {"lo": _plain(ends[0]), "hi": _plain(ends[1]), "level": level}
-            lines.append({**line, "ahead": True})
-    return lines
-
-
-def _first(table: Table) -> tuple[int, int]:
-    """Numbers of series, and of channels of each, that are drawn."""
-    S, C = len(table.lengths), len(table.channels)
-    return min(_LINES, S), min(max(1, _LINES // S), C)
-
-
-def _drawn(table: Table, report: bool = False) -> str:
-    """That some are not drawn, and whether they are in the report; empty if all are drawn."""
-    S, C = len(table.lengths), len(table.channels)
-    series, channels = _first(table)
-    if (series, channels) == (S, C):
-        return ""
-    what = f"columns of the first {series} of {S:,} series" if table.long else "columns"
-    drawn, every = channels, C
-    if C == 1:
-        what, drawn, every = "series", series, S
-    words = f"Drawn: the first {drawn} of {every:,} {what}."
-    if report:
-        from convtimenet.report._future import PICKED
-
-        words += " Any other can be picked in the report below"
-        words += f", of the first {PICKED}." if S * C > PICKED else "."
-    return words
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else v for v in values.tolist()]
 
 
 def _forecast_rows(path: Path) -> dict[str, Any]:
