@@ -57,7 +57,7 @@ def look(path: str, columns: Columns) -> dict[str, Any]:
         table, columns = _read(path, columns)
     except DataError as error:
         return found | {"error": str(error), "chosen": columns}
-    h = default_horizon(table)
+    h, names = default_horizon(table), {name for name, _ in found["columns"]}
     begin, end = table.times.min(), table.times.max()
     shown = replace(table, times=np.array([begin, end]), rows=None)
     return found | {
