@@ -205,7 +205,7 @@ def test_recordings_from_a_dropped_file_to_the_answers(running: App, tmp_path: P
         section = report.locator("section:has(#wrong)")
         words = section.locator("p").first.text_content()
         assert words.startswith(f"{mistakes} of 24 cases are wrong.")
-        heads = section.locator("h3").all_text_contents()
+        heads = section.locator("h3", has_text="predicted as").all_text_contents()
         assert len(heads) == min(4, mistakes)
         for text in heads:  # such as "Case 7: swipe, predicted as shake"
             found = re.fullmatch(r"\D*(\d+): (\w+), predicted as (\w+)", text)
