@@ -187,6 +187,18 @@ def test_same_weights_and_answers(number, alone, tmp_path) -> None:
     files_are_shared_out(number, tmp_path)
 
 
+@pytest.mark.slow
+def test_how_far_the_usual_first_scale_of_the_residuals_leads(tmp_path) -> None:
+    """Rounding moves weights that do not count yet (docs/design/processes.md)."""
+    expected, said = together.train(together.FIRST_SCALE, None)
+    run_together(2, tmp_path, together.FIRST_SCALE)
+    found, facts = results(tmp_path, together.FIRST_SCALE, 0)
+    assert facts == said
+    weights, answers = distance(found, expected)
+    assert weights < 3e-4
+    assert answers < 1e-5
+
+
 def files_are_shared_out(number: int, out: Path) -> None:
     """Each process reads its own series of files that are read in parts, and all have what one
     process has from them, to the last bit."""
@@ -207,6 +219,71 @@ def files_are_shared_out(number: int, out: Path) -> None:
     assert said == [one for one in alone for _ in range(number)]
     assert alone[0].startswith("DataError duplicate time stamps: 2024-04-19T00:00:00")
     assert "the rows of the series 's00' lie apart" in alone[1]
+
+
+DECIDED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import torch
+from convtimenet import ConvTimeNetForecaster, processes
+from convtimenet.training import loop
+from convtimenet.training.step import Step
+
+bad, calls, backward, evaluate = {3, 4, *range(8, 13)}, [0, 0], Step._backward, loop.evaluate
+
+def infinite(self, batch, share):
+    calls[0] += 1
+    if calls[0] in bad and processes.rank() == processes.count() - 1:
+        batch.y.fill_(np.inf)
+    return backward(self, batch, share)
+
+def better_in_the_second(*given, **named):
+    calls[1] += 1
+    scores = evaluate(*given, **named)
+    return dict.fromkeys(scores, 1 - 1e-9 * processes.rank() * calls[1])
+
+def facts():
+    y = np.sin(np.arange(140) / 3)[:, None] + np.random.default_rng(0).normal(0, 0.3, (140, 1))
+    model = ConvTimeNetForecaster(
+        h=4, input_size=16, freq=1, n_epochs=5, verbose=0, quality="auto", batch_size=16,
+        device="cpu", lr=1e-3, refit=False, training={"patience": 2},
+        model={"d_model": 4, "d_ff": 8, "kernel_sizes": (3,), "patch_size": 4, "patch_stride": 4,
+               "dropout": 0.0, "linear": False, "effects": 0, "residual_init": 0.5},
+    )
+    history = model.fit(y).history_.to_dict()
+    found = {name: history[name] for name in names}
+    epochs = history["epochs"]
+    found["losses"] = [epoch["train_loss"] for epoch in epochs]
+    return found | {"rate": epochs[-1]["lr"]}
+
+names = "steps", "skipped", "rollbacks", "best_epoch", "stopped"
+with processes.joined():
+    torch.set_num_threads(1)
+    Step._backward = infinite
+    found = [facts()]
+    Step._backward, loop.evaluate = backward, better_in_the_second
+    found.append(facts())
+    (Path(sys.argv[1]) / f"{processes.count()}-{processes.rank()}").write_text(json.dumps(found))
+"""
+
+
+def test_skipped_steps_rollbacks_and_the_end_are_decided_together(tmp_path) -> None:
+    """Steps are not finite in the last process alone; scores fall in the second alone."""
+    for number in (1, 2):
+        all_ = begun(number, DECIDED, tmp_path)
+        said = [one.communicate() for one in all_]
+        assert [one.returncode for one in all_] == [0] * number, said
+    one, first, second = (json.loads((tmp_path / n).read_text()) for n in ("1-0", "2-0", "2-1"))
+    assert first == second
+    for ours, theirs in zip(first, one, strict=True):
+        assert ours.pop("losses") == pytest.approx(theirs.pop("losses"), rel=1e-5)
+    assert first == one
+    skipped, ended = first
+    assert (skipped["skipped"], skipped["rollbacks"]) == (7, 1)
+    assert skipped["rate"] == pytest.approx(8.1e-4 / 2)  # of the last epoch, halved
+    assert (ended["skipped"], ended["rollbacks"], ended["best_epoch"]) == (0, 0, 1)
+    assert ended["stopped"] == "no better validation mae for 2 epochs"
 
 
 @pytest.mark.slow
