@@ -61,7 +61,7 @@ TOGETHER = """
 import sys
 from pathlib import Path
 from together import main
-main(Path(sys.argv[1]), sys.argv[2], None)
+main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
 """
 
 
@@ -286,32 +286,88 @@ def test_skipped_steps_rollbacks_and_the_end_are_decided_together(tmp_path) -> N
     assert ended["stopped"] == "no better validation mae for 2 epochs"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", together.TASKS)
-def test_killed_and_started_again(task, alone, tmp_path) -> None:
-    """Ten kills of any of the processes; another number of them goes on each time."""
-    checkpoints, chance = tmp_path / "checkpoints", random.Random(3)
-    kills = 0
-    while True:
-        number = chance.choice([1, 2, 3])
-        start = command(number, SCRIPT, tmp_path, task, checkpoints)
-        with subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
-            before = set(checkpoints.glob("*.safetensors"))
-            while run.poll() is None and kills < 10:
-                if set(checkpoints.glob("*.safetensors")) - before:
-                    time.sleep(chance.uniform(0, 0.03))
-                    victim = chance.choice(workers(run.pid))
-                    os.kill(victim, signal.SIGKILL)
-                    kills += 1
-                    break
-                time.sleep(0.02)
-            run.communicate()
-        if run.returncode == 0:
-            break
-    assert kills == 10
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+import together
+from convtimenet.training import checkpoint, loop
+from convtimenet.training.step import Step
+
+out, task, checkpoints, victim, moment = sys.argv[1:]
+training, step, passed = 0, 0, []
+
+def here(where):
+    passed.append((f"{training} {step}", where))
+    if os.environ["RANK"] == victim and " ".join(passed[-1]) == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def hook(owner, name, before="", after=""):
+    call = getattr(owner, name)
+
+    def hooked(*given):
+        global training, step
+        if name == "__init__":
+            training, step = training + 1, 0
+        elif name == "_one_step":
+            step = given[0].history.steps + 1
+        last = " the last" if name == "save" and given[1].values["done"] else ""
+        if before:
+            here(before + last)
+        found = call(*given)
+        if after:
+            here(after + last)
+        return found
+
+    setattr(owner, name, hooked)
+
+here("start")
+hook(loop._Training, "__init__", "begin")
+hook(loop._Training, "_one_step", "step")
+hook(Step, "_backward", after="gradients")
+hook(checkpoint.Checkpoints, "save", "save", "saved")
+hook(together, "save_file", "write")
+together.main(Path(out), task, checkpoints)
+(Path(out) / f"moments-{os.environ['RANK']}.json").write_text(json.dumps(passed))
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "kills"),
+    [("classify", 3), *(pytest.param(t, 10, marks=pytest.mark.slow) for t in together.TASKS)],
+)
+def test_killed_and_started_again(task, kills, alone, tmp_path) -> None:
+    """Any of the processes, as it starts, saves for the last time, and at moments drawn from all of
+    an unbroken run; another number of processes goes on each time."""
+    chance = random.Random(3)
+    everything = begun(1, KILLED, tmp_path, task, tmp_path / "unbroken", "", "")
+    assert everything[0].communicate()[0] == ""
+    moments: dict[str, list[str]] = {}  # by training and step, as a kill may lose the latter
+    for at, where in json.loads((tmp_path / "moments-0.json").read_text()):
+        moments.setdefault(at, []).append(where)
+    steps = list(moments)
+    assert [sum(at.startswith(f"{n} ") for at in steps) for n in (1, 2)] == STEPS_OF[task]
+    drawn = sorted(chance.sample(range(1, len(steps) - 1), kills - 2))
+    chosen = [f"{steps[n]} {chance.choice(moments[steps[n]])}" for n in drawn]
+    for moment in [f"{steps[0]} start", *chosen, f"{steps[-1]} save the last"]:
+        number = chance.choice([2, 3]) if kills > 3 else 2
+        victim = chance.randrange(number)
+        all_ = begun(number, KILLED, tmp_path, task, tmp_path / "killed", victim, moment)
+        all_[victim].join()
+        if moment.endswith("start"):  # the others wait for it, and torchrun ends them
+            for one in all_:
+                one.send_signal(signal.SIGTERM)
+        said = [one.communicate() for one in all_]
+        codes = [one.returncode for one in all_]
+        assert codes.pop(victim) == -signal.SIGKILL, (moment, said)
+        assert all(codes), (moment, said)
+    run_together(3 if kills > 3 else 1, tmp_path, task, tmp_path / "killed")
     weights, answers = distance(results(tmp_path, task, 0)[0], alone[task][0])
     assert weights < 1e-6
     assert answers < 1e-5
+
+
+STEPS_OF = {"forecast": [51, 0], "streams": [51, 0], "classify": [51, 121]}
+"""Of the two trainings, and where each begins."""
 
 
 def workers(parent: int) -> list[int]:
