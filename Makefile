@@ -55,24 +55,27 @@ app-test: .cache/app-venv/.installed .cache/chromium ## run other projects' clie
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/app-venv/bin/python -m pytest -n 0 -m app -W default \
 		--disable-warnings tests/serving tests/test_notebook.py
 
-# N series of 500 days; the figures of the docs have their own command in each raw result.
+# N is the number of series of 500 days that are forecast; ten times as many rows are trained on, in
+# series of 1,000. So N=1000000 are the sizes of the docs: 500,000,000 and 10,000,000 rows.
 SCALE := ray spark dask
-# Figures of the default sizes are a check; those of N= are kept.
+SERIES := $(or $(N),20000)
+# Figures of the default size are a check; those of N= are kept.
 SCALED := $(if $(N),benchmarks/results/scale-$(shell date +%F),.cache/scale)
 ray_PINS := ray==2.60.0
 spark_PINS := pyspark==4.3.0 'pandas<3'
 dask_PINS := dask==2026.8.0 distributed==2026.8.0
 
-scale: install $(SCALE:%=.cache/%-venv/.installed) ## many machines: tests with Ray, Spark, Dask, torchrun; figures (30 minutes; N=)
+scale: install $(SCALE:%=.cache/%-venv/.installed) .cache/postgresql ## many machines: tests with Ray, Spark, Dask, torchrun; figures (30 minutes; N= series forecast, 10 N rows trained)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/test_processes.py tests/test_parallel.py
 	$(foreach engine,$(SCALE),OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/$(engine)-venv/bin/python \
 		-m pytest -m scale -W default --disable-warnings tests/bulk tests/test_parallel.py && ) true
 	OMP_NUM_THREADS=1 JAXTYPING_DISABLE=1 .cache/ray-venv/bin/python -m pytest -m scale -W default \
 		--disable-warnings tests/test_tune_servers.py tests/test_cluster_examples.py
-	$(BIN)/python benchmarks/scale/processes.py --json $(SCALED)-processes.json
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale/train_large.py --series $(or $(N),1000) \
+	$(BIN)/python benchmarks/scale/predict.py --n $(SERIES) --json $(SCALED)-predict.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale/train_large.py --rows $(SERIES)0 \
 		--json $(SCALED)-train.json
-	$(BIN)/python benchmarks/scale/predict.py --n $(or $(N),20000) --json $(SCALED)-predict.json
+	$(BIN)/python benchmarks/scale/processes.py --json $(SCALED)-processes.json
+	@test -e .cache/postgresql || echo "make: NOT RUN, as there is no PostgreSQL: searches with a database" >&2
 
 test-slow: install ## run the tests with longer training
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
@@ -283,6 +286,16 @@ $(SCALE:%=.cache/%-venv/.installed): .cache/%-venv/.installed: pyproject.toml co
 		echo "make: there is no chromium, so tests in a browser are skipped; install it, on Debian with:" \
 		"sudo apt-get install chromium" >&2; fi
 	@if command -v chromium >/dev/null; then touch $@; fi
+
+# The server that searches are tested with, as with the browser.
+.cache/postgresql:
+	@found() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1; \
+	if found; then :; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } >/dev/null || \
+		echo "make: could not install PostgreSQL; searches with a database are not tested" >&2; else \
+		echo "make: there is no PostgreSQL, so searches with a database are not tested; install it, on" \
+		"Debian with: sudo apt-get install postgresql" >&2; fi; \
+	if found; then touch $@; fi
 
 # And the peers of the matrices, in the versions that the committed results were made with.
 .cache/evidence-venv/.installed: pyproject.toml constraints.txt Makefile

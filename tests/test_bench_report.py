@@ -422,6 +422,9 @@ def test_variants_share_a_column_until_they_meet(made):
         ("Naive", ("",)),
         ("Ours", ("paper", "part")),
     ]
+    matrix.models["ours"]["apart"] = ["part"]
+    assert [c.variants for c in columns_of(matrix, apart)] == [("",), ("paper",), ("part",)]
+    del matrix.models["ours"]["apart"]
     other_protocol = cell("ours.part", "A", "paper")
     assert len(columns_of(matrix, [*apart, other_protocol])) == 2
     assert [c.title for c in columns_of(matrix, [*apart, cell("ours.part", "A")])] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from joblib import parallel_config
+from pages import blocks
 from test_portfolio import FIXED, cases, forecaster, labelled, stopped_at, table
 
 from convtimenet.cli.main import _parsed
@@ -152,6 +155,21 @@ class TestStops:
         with parallel_config("threading"):
             assert_same(three(n_jobs=n_jobs).fit(table(), resume=tmp_path), alone)
 
+    @pytest.mark.parametrize("n_jobs", [1, 2])
+    def test_what_a_killed_parent_left_is_removed(self, tmp_path, n_jobs):
+        """Its processes may have been killed with it. What a living one holds stays."""
+        killed = Forked(HOLDING, tmp_path)
+        left = Path(killed.first_line())
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert left.parent == tmp_path
+        assert (left / "parent").read_text() == f"process {killed.pid} on {platform.node()}"
+        living = tmp_path / ".running-living"
+        living.mkdir()
+        with locked(living / "parent"), parallel_config("threading"):
+            three(n_jobs=n_jobs, refit=False).fit(table(), resume=tmp_path)
+            assert list(tmp_path.glob(".running-*")) == [living]
+
     def test_a_folder_in_use_is_refused_at_once(self, tmp_path):
         with (
             only_process(tmp_path),
@@ -199,6 +217,15 @@ def test_on_the_command_line():
     assert flags.forecast.n_jobs == 3
 
 
+HOLDING = """
+import sys, time
+from pathlib import Path
+from convtimenet.estimators.trainings import _folder
+with _folder(Path(sys.argv[1])) as (folder, locks):
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -230,18 +257,32 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.scale
-def test_on_ray(alone):
+def test_on_ray(alone, tmp_path):
+    """The lines of docs/design/portfolio.md, with a small table and network: more jobs than
+    networks or cores, and a folder."""
     ray = pytest.importorskip("ray")
-    from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+    models = []
 
-    register_ray()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    def small(**given: Any) -> Any:
+        assert given == {"h": 24, "quality": "best"}
+        models.append(three())
+        return models[-1]
+
+    text = (Path(__file__).parents[1] / "docs" / "design" / "portfolio.md").read_text()
+    (lines,) = [one.code for one in blocks(text) if "register_ray" in one.code]
+    assert lines.count("/shared/ckpt") == 1
     try:
-        with parallel_config("ray", n_jobs=2):
-            model = three().fit(table())
+        exec(
+            lines.replace("/shared/ckpt", str(tmp_path)),
+            {"ConvTimeNetForecaster": small, "sales": table()},
+        )
     finally:
         ray.shutdown()
-    assert_same(model, alone)
+    assert_same(models[0], alone)
+    assert {path.name.split("-")[0] for path in tmp_path.glob("*.safetensors")} == {
+        "member1", "member2", "member3",
+    }  # fmt: skip
+    assert not list(tmp_path.glob(".running-*"))
 
 
 @pytest.mark.scale

@@ -116,12 +116,36 @@ def ended(command: list[Any], **given: Any) -> Iterator[subprocess.Popen[Any]]:
                 process.kill()
 
 
+DEBIAN = Path("/usr/lib/postgresql")
+"""Where Debian keeps the programs of each version, out of PATH."""
+
+
+def program(name: str, versions: Path = DEBIAN) -> str | None:
+    """The path of a program of PostgreSQL: the one on PATH, else of the newest version."""
+    found = [path for path in versions.glob(f"*/bin/{name}") if path.parts[-3].isdecimal()]
+    newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
+    return shutil.which(name) or (None if newest is None else str(newest))
+
+
+def test_programs_are_found_out_of_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert program("initdb", tmp_path) is None
+    for folder in ("9/bin", "16/bin", "old/bin", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "initdb").touch(mode=0o755)
+    assert program("initdb", tmp_path) == str(tmp_path / "bin" / "initdb")
+    (tmp_path / "bin" / "initdb").unlink()
+    assert program("initdb", tmp_path) == str(tmp_path / "16" / "bin" / "initdb")
+    assert program("postgres", tmp_path) is None
+
+
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """URL of a database of its own."""
     pytest.importorskip("psycopg")
-    if shutil.which("initdb") is None or shutil.which("postgres") is None:
-        pytest.skip("needs the programs initdb and postgres")
+    initdb, postgres = program("initdb"), program("postgres")
+    if initdb is None or postgres is None:
+        pytest.skip("NOT RUN: needs PostgreSQL, on Debian: apt-get install postgresql")
     port = free_port()
     who: dict[str, Any] = {"stdout": subprocess.DEVNULL}
     with tempfile.TemporaryDirectory() as folder:
@@ -129,8 +153,8 @@ def postgresql() -> Iterator[str]:
             who["user"] = "postgres"
             shutil.chown(folder, "postgres")
         data = Path(folder) / "data"
-        subprocess.run(["initdb", "-U", "tester", "-A", "trust", "-D", data], check=True, **who)
-        command = ["postgres", "-D", data, "-p", port, "-k", folder, "-h", "127.0.0.1"]
+        subprocess.run([initdb, "-U", "tester", "-A", "trust", "-D", data], check=True, **who)
+        command = [postgres, "-D", data, "-p", port, "-k", folder, "-h", "127.0.0.1"]
         with ended(command, **who, stderr=subprocess.DEVNULL) as process:
             listening(port, process)
             time.sleep(1)

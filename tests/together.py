@@ -162,6 +162,8 @@ def shared(out: Path) -> tuple[ConvTimeNetForecaster, np.ndarray, list[int]]:
     parts that this process has read; what became of files with a fault is written."""
     import pandas as pd
 
+    from convtimenet.data.large import parts
+
     read = read_in_parts()
     model = ConvTimeNetForecaster(
         h=3, input_size=12, quality="fast", target_cols="y", futr_exog="price",
@@ -169,6 +171,11 @@ def shared(out: Path) -> tuple[ConvTimeNetForecaster, np.ndarray, list[int]]:
     )  # fmt: skip
     model.fit(out / "parts")
     own = list(read)
+    whole, parts._CELLS = model.read(out / "parts"), 2**20
+    alone = model.read(out / "parts")  # one part: only the first process has any
+    assert np.array_equal(whole.values, alone.values, equal_nan=True)
+    assert whole.ids.tolist() == alone.ids.tolist()
+    parts._CELLS = 600
     for fault in FAULTS:
         try:
             with processes.in_step():

@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import convtimenet
-from convtimenet.bench.machine import processor
+from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.processes import cores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +75,9 @@ def generate(folder: Path, n: int) -> None:
 
 def fitted(folder: Path) -> Path:
     """A model with quality "fast", fitted to series that are not forecast."""
-    if not folder.exists():
-        model = convtimenet.ConvTimeNetForecaster(h=H, quality="fast", verbose=0)
-        model.fit(series(10**8, 10**8 + 1000)).save(folder)
-    return folder
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run, and maybe of other code
+    model = convtimenet.ConvTimeNetForecaster(h=H, quality="fast", verbose=0)
+    return model.fit(series(10**8, 10**8 + 1000)).save(folder)
 
 
 def tree(pid: int) -> Iterator[tuple[int, str, float, float]]:
@@ -171,6 +170,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "command": " ".join(["python benchmarks/scale/predict.py", *sys.argv[1:]]),
         "version": convtimenet.__version__,
+        "commit": commit_of_package(),
         "date": datetime.date.today().isoformat(),
         "machine": {"processor": processor(), "cores": cores()},
         "packages": {name: version(name) for name in ("torch", "pyarrow", "numpy")},

@@ -31,7 +31,7 @@ from timing.cases import CASES
 from timing.work import step as work_of
 
 from convtimenet import processes
-from convtimenet.bench.machine import processor
+from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.devices import RandomNumbers
@@ -193,6 +193,7 @@ def main() -> None:
         found |= {
             "machine": f"{processor()}, {cores()} cores",
             "date": datetime.now(UTC).date().isoformat(),
+            "commit": commit_of_package(),
             "command": " ".join(["python", *sys.argv]),
             "gpu": GPU,
         }

@@ -2,13 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/scale/train_large.py --json scale-train.json
 
-Writes 10,000 generated series of 1,000 hours to one Parquet file, series by series, and fits it
+Writes generated series of 1,000 hours to one Parquet file, series by series, and fits it
 with quality "fast", the last 3 % held out, and with "auto", bounded to one epoch of 2,048 windows,
 one held-out window of each series and no second training. Each fit is in a process of its own: from
-the file, which is read in parts, and from a pyarrow table of its rows; and by two processes
-together from the file, of which the first is described. A thread samples
-/proc/self/status every 50 ms. The hash of a model is over its weights, scaler and forecasts. Runs
-that are in the JSON file already are not repeated.
+the file, which is read in parts whatever its size, and from a pyarrow table of its rows, if the
+memory is enough for it; and by two processes together from the file, of which the first is
+described. A thread samples /proc/self/status every 50 ms. The hash of a model is over its weights,
+scaler and forecasts. Runs that the JSON file has of the same rows, fits, packages and commit are
+not repeated; a file of others, or of code that is not committed, is begun anew.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ import numpy as np
 import torch
 
 from convtimenet import processes
+from convtimenet.bench.machine import commit_of_package
+from convtimenet.data.large import parts
+from convtimenet.network.memory import available
 
 HORIZON, ROWS = 24, 1_000
+FRAME, BASE = 140, 4e8
+"""Bytes that a fit to a frame takes: for each row (135 measured), and for Python and torch."""
 FITS: dict[str, dict[str, Any]] = {
     "fast": {"quality": "fast", "training": {"validation_fraction": 0.03}},
     "auto": {
@@ -47,6 +53,27 @@ FITS: dict[str, dict[str, Any]] = {
     },
 }
 WAYS = ("in parts", "frame", "two processes")
+SAME = ("rows", "fits", "commit", "versions", "threads")
+"""What the runs of a record have in common."""
+
+
+def left_out(rows: int, free: float) -> dict[str, str]:
+    """Ways that need more than the free bytes of memory, with the reason."""
+    need = FRAME * rows + BASE
+    if need <= free:
+        return {}
+    sizes = f"about {need / 2**30:,.0f} GiB, and {free / 2**30:,.0f} GiB are free"
+    return {"frame": f"not run: {rows:,} rows as a frame need {sizes}"}
+
+
+def known_runs(path: Path | None, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs in a file, if they are what would be run now; else none."""
+    commit = facts["commit"]
+    if path and path.exists() and commit is not None and not commit.endswith("+"):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if all(known.get(name) == facts[name] for name in SAME):
+            return known["runs"]
+    return []
 
 
 def write(path: Path, series: int) -> None:
@@ -92,6 +119,7 @@ def child(path: Path, way: str, quality: str) -> dict[str, Any]:
     thread = threading.Thread(target=sample, args=(peaks, done), daemon=True)
     thread.start()
     begin, cpu = time.perf_counter(), time.process_time()
+    parts.LARGE = 1  # else a small file would be read as a whole
     source = parquet.read_table(path) if way == "frame" else str(path)
     model = ConvTimeNetForecaster(HORIZON, verbose=0, **FITS[quality]).fit(source)
     seconds, used = time.perf_counter() - begin, time.process_time() - cpu
@@ -122,7 +150,9 @@ def child(path: Path, way: str, quality: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--series", type=int, default=10_000)
+    parser.add_argument(
+        "--rows", type=int, default=10_000_000, help=f"made up to series of {ROWS:,}"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", type=Path, help="where the file is written, and kept")
     parser.add_argument("--qualities", nargs="+", default=[*FITS])
@@ -136,17 +166,30 @@ def main() -> None:
             if processes.leads():
                 print(json.dumps(found))
         return
+    series = -(-flags.rows // ROWS)
+    facts: dict[str, Any] = {
+        "rows": series * ROWS,
+        "fits": FITS,
+        "commit": commit_of_package(),
+        "versions": {n: version(n) for n in ("convtimenet", "torch", "numpy", "pyarrow")},
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+    }
+    runs = known_runs(flags.json, facts)
+    without = left_out(facts["rows"], available(torch.device("cpu")))
+    for way in set(flags.ways) & set(without):
+        print(f"{way}: {without[way]}", flush=True)
+    pairs = [
+        (quality, way)
+        for quality, way in product(flags.qualities, flags.ways)
+        if way not in without
+        and not any((one["quality"], one["way"]) == (quality, way) for one in runs)
+    ]
+    print(f"{facts['rows']:,} rows: {len(runs)} runs known, {len(pairs)} to do", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        path = (flags.folder or Path(folder)) / f"series-{flags.series}.parquet"
-        if not path.exists():
-            write(path, flags.series)
-        record: dict[str, Any] = {}
-        if flags.json and flags.json.exists():
-            record = json.loads(flags.json.read_text(encoding="utf-8"))
-        runs = record.get("runs", [])
-        for quality, way in product(flags.qualities, flags.ways):
-            if any((one["quality"], one["way"]) == (quality, way) for one in runs):
-                continue
+        path = (flags.folder or Path(folder)) / f"series-{series}.parquet"
+        if pairs and not path.exists():
+            write(path, series)
+        for quality, way in pairs:
             start = [sys.executable]
             if way == "two processes":
                 start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -157,12 +200,10 @@ def main() -> None:
             record = {
                 "command": " ".join(["python benchmarks/scale/train_large.py", *sys.argv[1:]]),
                 "date": datetime.now(UTC).date().isoformat(),
-                "versions": {n: version(n) for n in ("convtimenet", "torch", "numpy", "pyarrow")},
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
-                "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-                "rows": flags.series * ROWS,
+                **facts,
                 "file_bytes": path.stat().st_size,
-                "fits": FITS,
+                "left_out": without,
                 "runs": runs,
             }
             if flags.json:

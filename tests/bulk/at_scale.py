@@ -1,4 +1,4 @@
-"""What the tests of Ray, Spark and Dask share; each runs in an environment of its own."""
+"""What the tests of the engines share; Ray, Spark and Dask run in environments of their own."""
 
 from __future__ import annotations
 

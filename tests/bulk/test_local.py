@@ -1,49 +1,68 @@
-"""Processes of this machine: the engine of the command, a process that is lost."""
+"""Processes of this machine: the engine of the command, processes that are lost."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
+from at_scale import below, check_command, check_loss
+from forked import Forked
+from long_tables import long_table, names
 
-psutil = pytest.importorskip("psutil", reason="runs in environments of its own: make scale")
+from convtimenet import ConvTimeNetForecaster, predict_parquet
 
-from at_scale import below, check_command, check_loss  # noqa: E402
-from long_tables import long_table, names  # noqa: E402
+COMMAND = "import sys; from convtimenet.cli.main import main; main(sys.argv[1:])"
+LOKY = "popen_loky"
+"""In the command lines of the processes that work."""
 
-pytestmark = pytest.mark.scale
 
-
+@pytest.mark.scale
 def test_the_command(model_folder: Path, tmp_path: Path) -> None:
     check_command("local", model_folder, tmp_path)
 
 
+@pytest.mark.scale
 def test_a_killed_process(model_folder: Path, tmp_path: Path) -> None:
-    check_loss(
-        model_folder, tmp_path, lambda: below(os.getpid(), "popen_loky"), engine="local", workers=2
-    )
+    check_loss(model_folder, tmp_path, lambda: below(os.getpid(), LOKY), engine="local", workers=2)
 
 
-def test_processes_end_with_the_one_that_started_them(model_folder: Path, tmp_path: Path) -> None:
+def test_killed_processes(model: ConvTimeNetForecaster, model_folder: Path, tmp_path: Path) -> None:
+    """One that is killed is replaced. All end with the one that started them, and what they left
+    is gone on with, to the prediction of the whole table."""
+    table = long_table(names(0, 3000))
     data, out = tmp_path / "data.parquet", tmp_path / "out"
-    pq.write_table(long_table(names(0, 5000)), data)
-    command = [sys.executable, "-m", "convtimenet", "predict", str(model_folder), str(data)]
-    command += ["--out", str(out), "--workers", "2", "--rows_per_part", "1000", "--quiet"]
-    with subprocess.Popen(command) as process:
-        while not list(out.glob("part-*.parquet")):
-            assert process.poll() is None
-            time.sleep(0.02)
-        workers = psutil.Process(process.pid).children(recursive=True)
-        assert len(workers) >= 2
-        process.kill()
-    _, alive = psutil.wait_procs(workers, timeout=30)
-    assert not alive
-    assert len(list(out.glob("part-*.parquet"))) < 200
-    assert subprocess.run(command, check=False).returncode == 0
-    assert len(pq.read_table(out)) == 7 * 5000
+    pq.write_table(table, data)
+    given = ["predict", model_folder, data, "--out", out, "--workers", 2, "--quiet"]
+    parent = Forked(COMMAND, *given, "--rows_per_part", 400)
+
+    def written(more_than: int) -> int:
+        while (found := len(list(out.glob("part-*.parquet")))) <= more_than:
+            assert parent.running(), parent.communicate()
+            time.sleep(0.01)
+        return found
+
+    def workers() -> list[psutil.Process]:
+        return psutil.Process(parent.pid).children(recursive=True)
+
+    written(0)
+    first = [one for one in workers() if LOKY in " ".join(one.cmdline())]
+    assert len(first) == 2
+    first[0].kill()
+    assert not psutil.wait_procs(first, timeout=60)[1]
+    written(written(0))  # by others
+    second = workers()
+    assert len(second) >= 2
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    assert not psutil.wait_procs(second, timeout=60)[1]
+    left = len(list(out.glob("part-*.parquet")))
+    assert 1 < left < 300
+    found = predict_parquet(model_folder, data, out, rows_per_part=400, verbose=0)
+    assert (found.parts, found.done, found.skipped) == (300, 300 - left, left)
+    assert pq.read_table(out).equals(model.predict(table))
     assert not list(out.glob(".*"))

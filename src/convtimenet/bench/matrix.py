@@ -10,6 +10,9 @@ title = "Ridge"                              # for the report
 deterministic = true                         # its scores do not depend on the seed
 [models.convtimenet]
 entry = "convtimenet.bench.models:forecaster"
+apart = ["best"]                             # optional: variants with a column of their own
+[models.convtimenet.variants.best]
+quality = "best"
 [models.convtimenet.variants.paper]          # keyword arguments of the function
 preset = "paper"
 [[models.convtimenet.earlier.paper]]         # optional: older settings of a variant that mean the
@@ -286,7 +289,10 @@ def _cells(
 
 def _check_model(path: Path, name: str, model: Any) -> None:
     check_names(
-        path, f"models.{name}", model, ("entry", "title", "deterministic", "variants", "earlier")
+        path,
+        f"models.{name}",
+        model,
+        ("entry", "title", "deterministic", "variants", "apart", "earlier"),
     )
     if ":" not in str(model.get("entry", "")):
         raise ConfigError(
@@ -298,6 +304,12 @@ def _check_model(path: Path, name: str, model: Any) -> None:
             f"{model['deterministic']!r}"
         )
     earlier, variants = model.get("earlier", {}), model.get("variants", {})
+    apart = model.get("apart", [])
+    if not isinstance(apart, list) or any(one not in variants for one in apart):
+        raise ConfigError(
+            f"{path}: models.{name} needs apart = [...], some of its variants "
+            f"{', '.join(variants) or '(none)'}, found {apart!r}"
+        )
     if not isinstance(earlier, Mapping) or not all(
         variant in variants and isinstance(own, list) and all(isinstance(one, dict) for one in own)
         for variant, own in earlier.items()

@@ -52,7 +52,7 @@ __all__ = ["Outcome", "Training", "at_once", "in_waves", "stopped_message", "tra
 
 _LOOK_EVERY = 0.3
 """Seconds between looks into the folder."""
-_PARENT = "parent"
+_RUNNING, _PARENT = ".running-", "parent"
 _SIGNALS = {one.name: one.value for one in (signal.SIGINT, signal.SIGTERM)}
 
 
@@ -140,6 +140,9 @@ def train_all(
     if processes > 1 and len(trainings) > 1:
         folder = None if resume is None else Path(resume).resolve()
         return _train_apart(estimator, trainings, folder, stop, processes, label)
+    if resume is not None and together() == 1:
+        with only_process(Path(resume)):
+            _remove_left(Path(resume))
     outcomes: list[Outcome] = []
     for training in trainings:
         try:
@@ -217,7 +220,8 @@ def _folder(resume: Path | None) -> Iterator[tuple[Path, bool]]:
     """The folder through which processes are told what to do, with the lock of its file held; and
     whether its file system has locks."""
     with nullcontext(resume) if resume else tempfile.TemporaryDirectory() as outer:
-        folder = Path(outer) / f".running-{uuid4().hex}"
+        _remove_left(Path(outer))
+        folder = Path(outer) / f"{_RUNNING}{uuid4().hex}"
         folder.mkdir()
         with locked(folder / _PARENT):
             with locked(folder / _PARENT) as holder:
@@ -225,6 +229,17 @@ def _folder(resume: Path | None) -> Iterator[tuple[Path, bool]]:
             try:
                 yield folder, locks
             finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(outer: Path) -> None:
+    """Remove such folders of runs that were killed with all their processes; the caller holds the
+    lock of the folder around them."""
+    for folder in outer.glob(f"{_RUNNING}*"):
+        with suppress(OSError):  # one of the processes has just removed it
+            with locked(folder / _PARENT) as holder:
+                alive = holder is not None
+            if not alive:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -62,12 +62,14 @@ class Growing:
             self._file.write(data.reshape(-1).view(np.uint8).data)
         self.rows += len(rows)
 
-    def array(self) -> np.memmap:
+    def array(self) -> np.ndarray:
         """All rows, read only; the last call."""
         with _room(0):
             self._file.flush()
         shape = (self.rows, *self.columns)
         with self._file as file:  # the map keeps what it needs
+            if not self.rows:  # a file without a byte cannot be mapped
+                return np.empty(shape, self.dtype)
             return np.memmap(file, dtype=self.dtype, mode="r", shape=shape)
 
     def close(self) -> None:

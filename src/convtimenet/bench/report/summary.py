@@ -255,7 +255,8 @@ def tasks(
 def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
     """The columns of some cells, in the order of the matrix.
 
-    Variants of a model share a column unless they have a set, horizon and protocol in common.
+    Variants of a model share a column unless they have a set, horizon and protocol in common, or
+    the matrix sets them apart.
     """
     places: dict[str, dict[str, set[tuple[str, str]]]] = {}
     for cell in cells:
@@ -265,8 +266,9 @@ def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
     for model, settings in matrix.models.items():
         groups: list[tuple[list[str], set[tuple[str, str]]]] = []
         for variant, where in places.get(model, {}).items():
+            alone = {*settings.get("apart", [])}
             for variants, taken in groups:
-                if not taken & where:
+                if not taken & where and alone.isdisjoint([variant, *variants]):
                     variants.append(variant)
                     taken |= where
                     break
