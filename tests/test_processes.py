@@ -366,8 +366,8 @@ def test_killed_and_started_again(task, kills, alone, tmp_path) -> None:
     assert answers < 1e-5
 
 
-STEPS_OF = {"forecast": [51, 0], "streams": [51, 0], "classify": [51, 121]}
-"""Of the two trainings, and where each begins."""
+STEPS_OF = {"forecast": [51, 0], "streams": [51, 41], "classify": [51, 121]}
+"""Of the first training and of a second, on all cases or for intervals, each with its beginning."""
 
 
 def workers(parent: int) -> list[int]:
