@@ -333,7 +333,7 @@ together.main(Path(out), task, checkpoints)
 
 @pytest.mark.parametrize(
     ("task", "kills"),
-    [("classify", 3), *(pytest.param(t, 10, marks=pytest.mark.slow) for t in together.TASKS)],
+    [("streams", 3), *(pytest.param(t, 10, marks=pytest.mark.slow) for t in together.TASKS)],
 )
 def test_killed_and_started_again(task, kills, alone, tmp_path) -> None:
     """Any of the processes, as it starts, saves for the last time, and at moments drawn from all of
