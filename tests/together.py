@@ -21,7 +21,11 @@ from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, processes
 from convtimenet.errors import DataError, ProcessError
 from convtimenet.network.linear import LinearNetwork
 
-TASKS = "forecast", "classify"
+TASKS = "forecast", "classify", "streams"
+"""Networks: a forecaster's without streams beside it, a classifier's, and a forecaster's with the
+linear stream and the effects of covariates."""
+FIRST_SCALE = "first scale"
+"""The first of them with the usual first scale of the residuals."""
 SOLVED = "solve"
 """A forecaster that is solved for."""
 SHARED = "share"
@@ -45,7 +49,9 @@ def table() -> dict[str, np.ndarray]:
     return {column: np.concatenate([np.asarray(p[column]) for p in parts]) for column in parts[0]}
 
 
-def forecaster(resume: str | None) -> tuple[ConvTimeNetForecaster, np.ndarray]:
+def forecaster(
+    resume: str | None, streams: bool = False, scale: float = 0.5
+) -> tuple[ConvTimeNetForecaster, np.ndarray]:
     """A forecaster with masks and covariates, and its forecasts of the six rows after its table.
 
     With the usual, tiny scale of the residuals the gradients of the norms' gains and biases are
@@ -60,13 +66,16 @@ def forecaster(resume: str | None) -> tuple[ConvTimeNetForecaster, np.ndarray]:
     model = ConvTimeNetForecaster(
         h=6, input_size=24, id_col="id", time_col="time", target_cols="y", n_epochs=10,
         hist_exog="heat", futr_exog="promo", stat_exog="size", calendar="dayofweek", verbose=0,
-        quality="auto", batch_size=47, device="cpu", lr=1e-3, refit=False,
+        quality="auto", batch_size=66 if streams else 47, device="cpu", lr=1e-3, refit=False,
         model={"d_model": 8, "d_ff": 16, "kernel_sizes": (3, 5), "patch_size": 6,
-               "patch_stride": 3, "dropout": 0.1, "linear": False, "effects": 0,
-               "residual_init": 0.5},
-        training={"checkpoint_seconds": 0.0, "patience": None},
+               "patch_stride": 3, "dropout": 0.1, "residual_init": scale}
+              | ({} if streams else {"linear": False, "effects": 0}),
+        training={"checkpoint_seconds": 0.0, "patience": None}
+                 # the network's whole answer counts, and the weights of the last epoch
+                 | ({"validation_fraction": 0} if streams else {}),
     )  # fmt: skip
     model.fit(frame, resume=resume)
+    assert (model.network_.linear is not None, model.network_.effects is not None) == 2 * (streams,)
     return model, model.predict(frame, plan[["id", "time", "promo"]])["ConvTimeNet"].to_numpy()
 
 
@@ -237,7 +246,11 @@ def train(
         found["scaling"] = torch.from_numpy(model.scaler_.scale)
         facts = dict(model.scores_["ConvTimeNet"])
         return found, facts | ({"read": read} if task == SHARED else {})
-    model, answers = (forecaster if task == "forecast" else classifier)(resume)
+    if task == "classify":
+        model, answers = classifier(resume)
+    else:
+        scale = {"scale": 1e-8} if task == FIRST_SCALE else {}
+        model, answers = forecaster(resume, streams=task == "streams", **scale)
     found = {f"weights.{n}": v for n, v in model.network_.state_dict().items()}
     found["answers"] = torch.tensor(answers)
     history = model.history_.to_dict()

@@ -317,6 +317,8 @@ class _Training:
             score = scores[self.selected_by] * (-1 if self.selected_by == "accuracy" else 1)
         else:  # keep the last epoch unless its last step broke the weights
             score = -self.epoch if in_a_row == 0 or self._finite_outputs() else float("inf")
+        # on another kind of CPU the last bits differ, and all have to stop after the same epoch
+        score = processes.of_first(score)
         if score < self.best_score:
             self.best_score, self.waited = score, 0
             self.best = _copies(self.model.state_dict())

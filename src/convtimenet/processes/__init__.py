@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from convtimenet.errors import ConfigError, ProcessError
 from convtimenet.files import json_text
+from convtimenet.processes.meeting import check_described, meet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,42 +103,39 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
     """Join the group that torchrun describes for the duration of the block, with one GPU a process
     if the machine has enough, and the machine's cores divided among its processes.
 
+    At the end all wait for each other as long as it takes: the first may have files to write.
+
     Parameters
     ----------
     timeout
-        How long a process waits for the others.
+        How long a process waits for the others to join, and within the block.
 
     Raises
     ------
+    ConfigError
+        If the environment describes no group.
     ProcessError
-        If another process ends inside the block.
+        If another process cannot be reached, or ends inside the block.
     """
     import torch
-    from torch.distributed.rendezvous import rendezvous
 
+    check_described()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     backend = "gloo"
     if torch.cuda.is_available() and torch.cuda.device_count() >= here:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "nccl"
     torch.set_num_threads(max(1, cores() // here))
+    meet(backend, timeout)
     with watched():
-        store, number, size = next(rendezvous("env://", timeout=timeout))
-        # torchrun keeps the store when it starts processes again, and in it where the ones before
-        # listened; a number of its own for each node tells nothing about several
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if here == size else "0"
-        store = torch.distributed.PrefixStore(  # pyright: ignore[reportPrivateImportUsage]
-            f"attempt {attempt}", store
-        )
-        torch.distributed.init_process_group(
-            backend, store=store, rank=number, world_size=size, timeout=timeout
-        )
+        _for_decisions()
         yield
     # after an error the other processes may be gone, and taking leave of them would wait
     with watched(
         "has done its part; another one, which may have had files to write, has failed or ended "
         "before that"
     ):
+        _wait_for_all()
         torch.distributed.barrier()  # a process that still listens aborts where another has gone
     # DistributedDataParallel lives in cycles and holds the group, whose threads have to end now:
     # one that lets go of a tensor while the interpreter ends aborts the process
@@ -145,6 +143,23 @@ def joined(timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
     _machine = None
     gc.collect()
     torch.distributed.destroy_process_group()
+
+
+_NO_LIMIT = timedelta(days=365)
+
+
+def _wait_for_all() -> None:
+    """A barrier that only the end of a process ends; a group's own has the group's limit."""
+    import torch
+
+    word, group = torch.zeros(1), _for_decisions()
+    others = range(1, count()) if leads() else [0]
+    hear, tell = torch.distributed.irecv, torch.distributed.isend
+    for pass_on in (hear, tell) if leads() else (tell, hear):
+        for other in others:
+            passed = pass_on(word, other, group)
+            assert passed is not None
+            passed.wait(_NO_LIMIT)
 
 
 @contextmanager
