@@ -50,7 +50,7 @@ def routes(models: Models, needs_token: bool) -> APIRouter:
     @router.get("/models")
     def names(request: Request) -> ListedModels:
         """The models, and what each of them reads."""
-        address = f"http://{request.headers.get('host', '127.0.0.1')}"
+        address = f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}"
         curl = 'curl -H "Authorization: Bearer $CONVTIMENET_TOKEN"' if needs_token else "curl"
         return ListedModels(
             models=[
