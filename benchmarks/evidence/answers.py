@@ -451,8 +451,8 @@ QUESTIONS: dict[str, Question] = {
             "JapaneseVowels at any size, the rules differ by less than a point. Dropout makes no "
             "difference that its seeds can tell.",
             "ArticularyWordRecognition (25 classes) has run in part: 73 % at a tenth of its cases, "
-            "90 % at a quarter and 96 % at half of them, whatever the rule. FingerMovements, in part "
-            "too, is near chance at every share (48 to 61 %).",
+            "90 % at a quarter and 96 % at half of them, whatever the rule. FingerMovements, in "
+            "part too, is near chance at every share (48 to 61 %).",
         ],
         tables=[few_cases],
     ),
