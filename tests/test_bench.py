@@ -17,10 +17,12 @@ from torch import nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, __version__
 from convtimenet.bench import lines
+from convtimenet.bench import measure as measuring
 from convtimenet.bench.estimates import Costs
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.measure import hash_of, measure
 from convtimenet.bench.models import (
+    Fitted,
     classifier,
     fitted_forecaster,
     forecaster,
@@ -307,14 +309,15 @@ class TestModels:
         settings = {"preset": "auto", "input_size": 24, "n_epochs": 30, "training": {"lr": 0.01}}
         fitted = fitted_forecaster(Linear, made, 1, **settings)
         assert fitted.parameters == 25 * 4
-        assert fitted.macs == 2 * 24 * 4
+        assert fitted.macs() == 2 * 24 * 4
         assert made.scores(fitted.predict())["mse"] < 0.3 * made.scores(made.naive())["mse"]
 
     def test_macs_are_those_of_all_channels_also_without_scaling(self):
         made, settings = problem(), {"input_size": 24, "n_epochs": 1, "model": TINY}
         alone = problem(channels=1)
         with_one, unscaled = (
-            forecaster(one, 1, preset="auto", **settings, scale=False).macs for one in (alone, made)
+            forecaster(one, 1, preset="auto", **settings, scale=False).macs()
+            for one in (alone, made)
         )
         assert with_one
         assert unscaled == 2 * with_one
@@ -372,6 +375,24 @@ class TestRuns:
         first, second = (measure(made, made.cells[0], 1) for _ in range(2))
         assert first["predictions"] == second["predictions"]
         assert first["scores"] == second["scores"]
+
+    def test_multiply_adds_are_counted_when_the_clocks_have_stopped(self, matrix, monkeypatch):
+        made, events = matrix("constant.one"), []
+
+        def fit(problem, seed, **settings):
+            answer = np.zeros_like(problem.truth())
+
+            def macs():
+                events.append("count")
+                return 7
+
+            return Fitted(predict=lambda: answer, macs=macs)
+
+        clocks = measuring._clocks
+        monkeypatch.setattr(measuring, "_imported", lambda *_: fit)
+        monkeypatch.setattr(measuring, "_clocks", lambda: events.append("clock") or clocks())
+        assert measure(made, made.cells[0], 1)["macs"] == 7
+        assert events == ["clock"] * 3 + ["count"]
 
     def test_what_fails_costs_one_cell_and_is_tried_again(self, matrix, tmp_path):
         made, out = matrix("fails", "dies", "constant.zero"), tmp_path / "r.jsonl"

@@ -48,12 +48,12 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
-    torch.manual_seed(cell.seed)  # for networks that use torch's global generator
     fit = _imported(matrix, matrix.models[cell.model]["entry"])
     problem = _problem(matrix, cell)
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
     if warm_up is not None:  # compile before the clock starts
         warm_up(cell.model)
+    torch.manual_seed(cell.seed)  # for networks that use torch's global generator
     data = matrix.data(cell)
     begin = _clocks()
     fitted: Fitted = fit(problem, cell.seed, **matrix.settings(cell))
@@ -77,7 +77,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         }
     return line | {
         "parameters": fitted.parameters,
-        "macs": fitted.macs,
+        "macs": fitted.macs(),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "predictions": hash_of(predicted),
         "config": dict(fitted.config),

@@ -53,7 +53,8 @@ class Fitted:
     parameters
         Number of fitted parameters; None if not counted.
     macs
-        Multiply-adds of one forecast of all channels, or of one case; None if not counted.
+        Counts the multiply-adds of one forecast of all channels, or of one case; gives None if they
+        are not counted. Called when the clocks have stopped.
     config
         Every setting, as plain JSON values.
     chosen
@@ -64,20 +65,27 @@ class Fitted:
 
     predict: Callable[[], np.ndarray]
     parameters: int | None = None
-    macs: int | None = None
+    macs: Callable[[], int | None] = lambda: None
     config: Mapping[str, Any] = field(default_factory=dict)
     chosen: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
 def warm_up(model: str) -> None:
-    """Load the fused CPU kernels; compile them if no built ones are installed."""
+    """Do what only the first fit of a process does: load the fused CPU kernels, compile them if no
+    built ones are installed, and import packages that are imported where they are used."""
     library.warm_up()
+    cases = np.random.default_rng(0).standard_normal((8, 2, 40))
+    fast: dict[str, Any] = {"quality": "fast", "random_state": 0, "verbose": 0}
+    ConvTimeNetClassifier(**fast).fit(cases, np.repeat(["a", "b"], 4))
+    ConvTimeNetForecaster(4, **fast).fit(cases[0].T)
 
 
 def seasonal_naive(problem: ForecastProblem, seed: int) -> Fitted:
     """Repeat the last season."""
-    return Fitted(predict=problem.naive, parameters=0, macs=0, config={"season": problem.season})
+    return Fitted(
+        predict=problem.naive, parameters=0, macs=lambda: 0, config={"season": problem.season}
+    )
 
 
 def forecaster(
@@ -158,11 +166,15 @@ def _fitted(model: ConvTimeNetEstimator, predict: Callable[[], np.ndarray]) -> F
     config, history = model.network_.config, model.history_
     # of a forecaster the config has none: each channel is forecast alone
     channels = len(model.channels_) if isinstance(model, ConvTimeNetForecaster) else config.channels
-    network = copy.deepcopy(model.network_).eval()
+
+    def macs() -> int:
+        network = copy.deepcopy(model.network_).eval()
+        return macs_of(network, torch.zeros(1, channels, config.context_length))
+
     return Fitted(
         predict=predict,
         parameters=count_parameters(model.network_),
-        macs=macs_of(network, torch.zeros(1, channels, config.context_length)),
+        macs=macs,
         config={
             "estimator": type(model).__name__,
             "model": config.to_dict(),

@@ -71,7 +71,7 @@ def ridge(
     return Fitted(
         predict=predict,
         parameters=weights.numel(),
-        macs=weights.numel() * len(problem.scaled),
+        macs=lambda: weights.numel() * len(problem.scaled),
         config={"contexts": list(contexts), "penalties": list(penalties)},
         chosen={
             "context": L,
