@@ -198,6 +198,22 @@ class TestSums:
         start = search_of(windows_of(np.where(known, values, 0.0), 24, 6, known)).best(24)
         assert start.error > 0.9
 
+    def test_errors_and_solutions_of_many_maps(self):
+        rng = np.random.default_rng(5)
+        L, H, n = 9, 4, 40
+        values = rng.normal(size=(1, n)).cumsum(1)
+        found = search_of(windows_of(values, L, H))
+        centred = found._centred(found.total, L)
+        rows = np.lib.stride_tricks.sliding_window_view(values[0], L + H)
+        x, y = rows[:, :L], rows[:, L:]
+        x, y = x - x.mean(1, keepdims=True), y - x.mean(1, keepdims=True)
+        maps = [*rng.normal(size=(3, L, H))]
+        assert_allclose(centred.errors(maps), [((x @ w - y) ** 2).sum() for w in maps])
+        spectrum = np.linalg.eigh(centred.square)
+        for penalty, one in centred.solutions(maps[0], [0.5, 30.0], spectrum).items():
+            square = x.T @ x + penalty * np.eye(L)
+            assert_allclose(square @ one, x.T @ y + penalty * maps[0])
+
 
 class TestSimpleForecasts:
     """As maps of the context."""

@@ -109,13 +109,16 @@ def smoothed(grid: list[Smoothing], context: int, ahead: np.ndarray, season: int
     level = np.where(trended, start, start_flat)
     trend = np.where(trended, slope, 0.0)
     seasons = np.repeat(indices[None], len(grid), 0)
+    begin = np.flatnonzero(np.any([start, start_flat, slope, *indices], axis=0)).max() + 1
     for t in range(context):
-        now = seasons[:, t % m]
-        expected = level + phi * trend
-        error = unit[t] - expected - now
-        level = expected + alpha * error
-        trend = phi * trend + alpha * beta * error
-        seasons[:, t % m] = now + gamma * (1 - alpha) * error
+        known = slice(max(begin, t + 1))  # weights of later values are zero
+        now = seasons[:, t % m, known]
+        damped = phi * trend[:, known]
+        expected = level[:, known] + damped
+        error = unit[t, known] - expected - now
+        level[:, known] = expected + alpha * error
+        trend[:, known] = damped + alpha * beta * error
+        seasons[:, t % m, known] = now + gamma * (1 - alpha) * error
     steps = np.cumsum(phi ** np.arange(1, int(ahead.max()) + 2), axis=1)[:, ahead]
     forecast = level[..., None] + trend[..., None] * steps[:, None]
     return forecast + seasons[:, (context + ahead) % m].swapaxes(1, 2)

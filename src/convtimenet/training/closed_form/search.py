@@ -159,16 +159,20 @@ class Search:
         for block, others in self._folds(L, windows):
             known, scored = self._centred(others, L), self._centred(block, L)
             spectrum = np.linalg.eigh(known.square) if self.penalties else None
-            for name, start in self._simple(L, self.steps, known.best_of(grid)).items():
-                found = {np.inf: start}
-                if spectrum is not None:
-                    found |= known.solutions(start, self.penalties, spectrum)
-                for penalty, one in found.items():
-                    errors.setdefault((name, penalty), []).append(float(scored.error(one)))
-                    maps.setdefault((name, penalty), []).append(one)
+            simple = self._simple(L, self.steps, grid[known.best_of(grid)])
+            found = {(name, np.inf): start for name, start in simple.items()}
+            if spectrum is not None:
+                for name, start in simple.items():
+                    solved = known.solutions(start, self.penalties, spectrum)
+                    found |= {(name, penalty): one for penalty, one in solved.items()}
+            for which, error in zip(found, scored.errors([*found.values()]), strict=True):
+                errors.setdefault(which, []).append(error)
+                maps.setdefault(which, []).append(found[which])
         name, penalty = best = min(errors, key=lambda one: sum(errors[one]))
+        ahead = np.arange(self.horizon)
         chosen = self._centred(self.total, L).best_of(grid)
-        everything = self._simple(L, np.arange(self.horizon), chosen)[name]
+        smooth = _smoothing_maps(L, ahead, self.season, chosen)
+        everything = self._simple(L, ahead, smooth)[name]
         mean = np.array(errors[best]) / self.total.count / len(self.steps)
         return Start(name, everything, penalty, mean, L, maps[best])
 
@@ -209,10 +213,13 @@ class Search:
         for number, (block, others) in enumerate(self.folds):
             known, scored = self._centred(others, L), self._centred(block, L)
             spectrum = np.linalg.eigh(known.square)
+            found: dict[tuple[int, float], np.ndarray] = {}
             for which, (_, maps) in enumerate(starts):
-                found = known.solutions(maps[number], self.penalties, spectrum)
-                for penalty, one in {np.inf: maps[number], **found}.items():
-                    errors.setdefault((which, penalty), []).append(float(scored.error(one)))
+                solved = known.solutions(maps[number], self.penalties, spectrum)
+                found[which, np.inf] = maps[number]
+                found |= {(which, penalty): one for penalty, one in solved.items()}
+            for one, error in zip(found, scored.errors([*found.values()]), strict=True):
+                errors.setdefault(one, []).append(error)
         which, penalty = best = min(errors, key=lambda one: sum(errors[one]))
         gain = np.subtract(errors[0, np.inf], errors[best])
         return self._solved(self.total, L, starts[which][0], penalty), gain
@@ -220,7 +227,7 @@ class Search:
     def errors_of(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """`Start.errors` of maps (L, n), one for each block."""
         found = [
-            float(self._centred(block, len(one)).error(one))
+            self._centred(block, len(one)).errors([one])[0]
             for (block, _), one in zip(self.folds, maps, strict=True)
         ]
         return np.array(found) / max(1, self.total.count) / len(self.steps)
@@ -252,16 +259,16 @@ class Search:
         """Weights (L,) of the context's values in its centre."""
         return np.eye(L)[-1] if self.subtract_last else np.full(L, 1 / L)
 
-    def _simple(self, L: int, ahead: np.ndarray, chosen: list[int]) -> dict[str, np.ndarray]:
-        """The simple forecasts for some steps ahead, with those chosen from the grid."""
+    def _simple(self, L: int, ahead: np.ndarray, smooth: np.ndarray) -> dict[str, np.ndarray]:
+        """The simple forecasts (L, n) for some steps ahead, with the best exponential smoothings
+        (P, L, n)."""
         found = {"the mean of the context": repeated("mean", L, ahead, 1)}
         found["the last value"] = repeated("last", L, ahead, 1)
         if 1 < self.season <= L:
             found["the last season"] = repeated("season", L, ahead, self.season)
             found["the mean of the last season"] = repeated("season mean", L, ahead, self.season)
-        some = _smoothing_maps(L, ahead, self.season, chosen)
-        found["exponential smoothing"] = some[0]
-        found["a mean of exponential smoothings"] = some.mean(0)
+        found["exponential smoothing"] = smooth[0]
+        found["a mean of exponential smoothings"] = smooth.mean(0)
         return found
 
 
@@ -273,14 +280,19 @@ class _Centred:
     cross: np.ndarray
     targets: np.ndarray
 
-    def error(self, weight: np.ndarray) -> np.ndarray:
-        """Sums of squared errors of maps (..., L, n)."""
-        fitted = (weight * (self.square @ weight - 2 * self.cross)).sum((-2, -1))
-        return np.maximum(fitted + self.targets.sum(), 0.0)
+    def errors(self, maps: Sequence[np.ndarray]) -> list[float]:
+        """Sums of squared errors of maps (L, n), from one product of matrices: one for each map
+        would read `square` as often."""
+        found = np.split(self.square @ np.concatenate(maps, axis=1), len(maps), axis=1)
+        fitted = [
+            (one * (product - 2 * self.cross)).sum()
+            for one, product in zip(maps, found, strict=True)
+        ]
+        return np.maximum(fitted + self.targets.sum(), 0.0).tolist()
 
     def best_of(self, grid: np.ndarray) -> list[int]:
         """The best few maps of a grid (P, L, n)."""
-        return np.argsort(self.error(grid), kind="stable")[:_AVERAGED].tolist()
+        return np.argsort(self.errors([*grid]), kind="stable")[:_AVERAGED].tolist()
 
     def solutions(
         self, start: np.ndarray, penalties: Sequence[float], spectrum: tuple[np.ndarray, np.ndarray]
@@ -290,7 +302,9 @@ class _Centred:
         values, vectors = spectrum
         left = vectors.T @ (self.cross - self.square @ start)
         values = values.clip(min=0)[:, None]
-        return {one: start + vectors @ (left / (values + one)) for one in penalties}
+        parts = vectors @ np.concatenate([left / (values + one) for one in penalties], axis=1)
+        found = np.split(parts, len(penalties), axis=1)
+        return {one: start + part for one, part in zip(penalties, found, strict=True)}
 
 
 def _smoothing_maps(
