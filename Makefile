@@ -95,8 +95,9 @@ docs: .cache/docs-venv/.installed ## build the documentation site in .cache/site
 	PYTHONPATH=$(CURDIR)/src .cache/docs-venv/bin/python -m sphinx -q -E -W --keep-going -b html \
 		-c docs/site -d .cache/doctrees . .cache/site
 
-results: install ## write docs/results.md and README's tables from the committed lines (seconds)
+results: install ## write docs/results.md, docs/evidence/marks.md and README's tables from the committed lines (seconds)
 	$(BIN)/python benchmarks/evidence/results_page.py
+	$(BIN)/python benchmarks/evidence/marks_page.py
 
 # What the matrices of benchmarks/evidence/ need; `make evidence` runs a stated part of them again.
 EVIDENCE := .cache/evidence-venv/bin/python

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import marks_page
 import pytest
 import results_page
 
@@ -58,6 +59,11 @@ def test_the_pages_are_what_make_results_writes(several, parts):
     assert page == results_page.page(parts), "make results writes it anew"
     readme = results_page.README.read_text(encoding="utf-8")
     assert readme == results_page.readme(several, readme), "make results writes it anew"
+
+
+def test_the_page_of_marks_is_what_make_results_writes():
+    text = marks_page.PAGE.read_text(encoding="utf-8")
+    assert text == marks_page.page(), "make results writes it anew"
 
 
 def test_the_pictures_of_the_page_are_there(parts):
