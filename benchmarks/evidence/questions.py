@@ -5,7 +5,8 @@
 
 Each variant stands beside a reference on the same sets with the same seeds. A difference is the
 mean over seeds of paired differences, with a 95 % interval (Student's t over seeds); over sets it
-is the mean of the sets' differences, with the interval over sets. What was not run says so.
+is the mean of the sets' differences, with the interval over sets. Sets near chance are left out of
+that mean, and of pictures. What was not run says so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scipy import stats
 from convtimenet.bench import lines
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.report.document import Part, Picture, Table, as_markdown
+from convtimenet.config import ModelConfig
 from convtimenet.files import whole_file
 from convtimenet.report._canvas import BLUE, FAINT, GREEN, GREY, ORANGE, drawing, svg
 
@@ -43,10 +45,11 @@ class Difference:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Difference:
-        """Mean and its 95 % interval; one value has no interval."""
+        """Mean and its 95 % interval; one value has no interval, nor have equal ones: accuracies
+        of few cases are often equal by chance."""
         found = np.asarray(values, dtype=float)
         mean = float(found.mean())
-        if len(found) < 2:
+        if len(found) < 2 or np.allclose(found, mean):
             return cls(mean, np.nan, np.nan, len(found))
         half = float(stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5)
         return cls(mean, mean - half, mean + half, len(found))
@@ -66,12 +69,20 @@ def main() -> None:
 
 def write(question: Question, name: str) -> None:
     """One page and its pictures."""
+    text, pictures = page(question, name)
+    for path, one in {f"{name}.md": text, **pictures}.items():
+        with whole_file(PAGES / path) as file:
+            file.write(one)
+
+
+def page(question: Question, name: str) -> tuple[str, dict[str, str]]:
+    """Its text, and its pictures by file."""
     matrix = Matrix.read(HERE / f"{name}.toml")
     found, _ = lines.of_matrix(matrix, lines.read(matrix.results))
     blocks: list[Any] = []
     for comparison in question.comparisons:
         blocks += compared(matrix, comparison, found)
-    blocks += [table(matrix, found) for table in question.tables]
+    blocks += [shown(matrix, found) for shown in question.shown]
     missing = sum(cell.key not in found for cell in matrix.cells)
     made = f"{len(matrix.cells) - missing} of {len(matrix.cells)} cells have run"
     if missing:
@@ -91,13 +102,8 @@ def write(question: Question, name: str) -> None:
             ],
         ),
     ]
-    text = as_markdown(question.title, parts, name)
-    with whole_file(PAGES / f"{name}.md") as file:
-        file.write(text)
-    for block in blocks:
-        if isinstance(block, Picture):
-            with whole_file(PAGES / block.file(name)) as file:
-                file.write(block.svg)
+    pictures = {block.file(name): block.svg for block in blocks if isinstance(block, Picture)}
+    return as_markdown(question.title, parts, name), pictures
 
 
 def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) -> list[Any]:
@@ -116,8 +122,9 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
     }
     rows = []
     by_other: dict[str, dict[str, Difference]] = {who: {} for who in comparison.others}
+    chance = [place for place in places if near_chance(cells, found, place)]
     for place in places:
-        row = [place]
+        row = [place + (tokens_told(cells, found, place) if comparison.tokens else "")]
         for who in everybody:
             row.append(shown(list(results[who, place].values())))
         for who in comparison.others:
@@ -130,7 +137,7 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
         rows.append(row)
     last = ["all sets", *[""] * len(everybody)]
     for who in comparison.others:
-        over = [one.mean for one in by_other[who].values()]
+        over = [one.mean for place, one in by_other[who].items() if place not in chance]
         last.append(str(Difference.of(over)) if over else "not run")
     names = comparison.names
     unit, score = "points of accuracy, more is better", "Accuracy in per cent"
@@ -146,23 +153,53 @@ def compared(matrix: Matrix, comparison: Comparison, found: Mapping[str, Line]) 
         rows=[*rows, last],
         notes=[
             f"{score}, mean and standard deviation over seeds (their number behind x); differences "
-            f"in {unit}, paired by seed, with 95 % intervals. The last row averages the sets."
+            f"in {unit}, paired by seed, with 95 % intervals over seeds, where two or more differ: "
+            "other test rows or cases would add to them. The last row averages the sets, with an "
+            "interval over them.",
+            *([f"Near chance, and left out of it: {', '.join(chance)}."] if chance else []),
         ],
     )
-    shown_in = {who: found for who, found in by_other.items() if found}
+    known = [place for place in places if place not in chance]
+    shown_in = {
+        who: {place: one for place, one in found.items() if place in known}
+        for who, found in by_other.items()
+    }
+    shown_in = {who: found for who, found in shown_in.items() if found}
     if not shown_in:
         return [table]
-    measured = [place for place in places if any(place in found for found in shown_in.values())]
+    measured = [place for place in known if any(place in found for found in shown_in.values())]
+    single = all(np.isnan(one.low) for found in shown_in.values() for one in found.values())
     picture = Picture(
         name=comparison.name,
         svg=forest(
             shown_in, measured, names, f"difference to {names[comparison.reference]}, {unit}"
         ),
         heading=f"{comparison.title}: differences",
-        caption=f"Differences to {names[comparison.reference]} with 95 % intervals over seeds.",
+        caption=f"Differences to {names[comparison.reference]}"
+        + (", of one seed each." if single else " with 95 % intervals over seeds."),
         alt=f"Differences of {', '.join(names[who] for who in shown_in)} by set",
     )
     return [table, picture]
+
+
+def near_chance(cells: Sequence[Cell], found: Mapping[str, Line], place: str) -> bool:
+    """Whether the mean accuracy of all variants is within two standard errors of the answer that
+    the largest training class is always right."""
+    own = [found[cell.key] for cell in cells if cell.where == place and cell.key in found]
+    if not own or "accuracy" not in own[0]["scores"]:
+        return False
+    share, n = own[0]["naive"]["accuracy"], own[0]["n_test"]
+    mean = np.mean([line["scores"]["accuracy"] for line in own])
+    return bool(mean < share + 2 * (share * (1 - share) / n) ** 0.5)
+
+
+def tokens_told(cells: Sequence[Cell], found: Mapping[str, Line], place: str) -> str:
+    """How many tokens the blocks read, behind the name of a set."""
+    for cell in cells:
+        if cell.where == place and cell.key in found:
+            n = ModelConfig.from_dict(found[cell.key]["config"]["model"]).n_tokens
+            return f" ({n} token{'s' if n > 1 else ''})"
+    return ""
 
 
 def scores_by_seed(
