@@ -94,8 +94,8 @@ def few_cases_drawn(matrix: Matrix, found: Mapping[str, Line]) -> Picture:
                 for x, values in enumerate(points):
                     at = np.full(len(values), x + 0.16 * (number - 1))
                     own.plot(at, values, "o", color=colour, markersize=3, alpha=0.6)
-                known = [(x, np.mean(values)) for x, values in enumerate(points) if values]
-                own.plot(*zip(*known, strict=True), color=colour, label=rule, linewidth=1.2)
+                means = [float(np.mean(values)) if values else np.nan for values in points]
+                own.plot(range(len(means)), means, color=colour, label=rule, linewidth=1.2)
             own.set_xticks(range(len(shares)), labels=[f"{share} %" for share in shares])
             own.grid(axis="y", color=FAINT)
         for own in axes[:, 0]:
@@ -247,7 +247,7 @@ def movement_drawn(matrix: Matrix, found: Mapping[str, Line]) -> Picture:
         left.set_xlim(left=0)
         right.axvline(0, color=FAINT, linewidth=1.2, zorder=1)
         left.set_xlabel("moved, per cent of the patch")
-        right.set_xlabel("points of accuracy (blue), per cent of MSE (orange)")
+        right.set_xlabel("points of accuracy, or % of MSE (orange)")
         drawn = svg(figure)
     return Picture(
         name="seeds",
