@@ -458,9 +458,9 @@ QUESTIONS: dict[str, Question] = {
         cells=57,
         answer=[
             "Patches hardly move. Their centres lie 0.06 to 0.6 steps from their anchors on "
-            "average, for patches of 4 to 64 steps: at most 7 % of a patch in any run. Their widths change "
-            "by less than 6 %, apart from single runs on sets with patches of four steps "
-            "(JapaneseVowels, Epilepsy and ERing: from 16 % narrower to 14 % wider).",
+            "average, for patches of 4 to 64 steps: at most 7 % of a patch in any run. Their "
+            "widths change by less than 6 %, apart from single runs on sets with patches of four "
+            "steps (JapaneseVowels, Epilepsy and ERing: from 16 % narrower to 14 % wider).",
             "Nor do most trained networks answer otherwise with their offsets set to zero: "
             "accuracy changes by 1.1 points at most, apart from sets near chance "
             "(FingerMovements, SelfRegulationSCP2 and HandMovementDirection: -2.8 to +2.7 in "

@@ -159,21 +159,36 @@ def stream(found: Lines) -> str:
 
 def small_series(matrix: Matrix, found: Lines) -> str:
     """Geometric means of MASE relative to the seasonal-naive forecast's, and seconds of fit."""
-    groups: dict[str, set[str]] = {}
-    for cell in matrix.cells:
-        groups.setdefault(matrix.sets[cell.dataset]["group"], set()).add(cell.dataset)
-    models = ("convtimenet.fast", "convtimenet.auto", "auto-ets", "auto-theta")
-    rows = []
-    for group, names in groups.items():
-        row = [f"{group} ({len(names)})"]
-        for model in models:
-            own = [found[_key(f"{model}:{name}", SEEDS[0])] for name in sorted(names)]
-            row.append(f"{statistics.geometric_mean(_ratios(own)):.3f}")
+    means, rows = by_group(matrix, found), []
+    for group, names in groups_of(matrix).items():
+        row = [f"{group} ({len(names)})", *(f"{mean:.3f}" for mean in means[group].values())]
         auto = [found[_key(f"convtimenet.auto:{name}", SEEDS[0])] for name in names]
         longest = max(line["cpu_seconds"]["fit"] for line in auto)
         rows.append([*row, _to_better(found, names), f"{longest:.1f}"])
     heads = ["fast", "auto", "AutoETS", "AutoTheta", "auto / better", "longest fit, CPU s"]
     return table(["series (cut-offs)", *heads], rows)
+
+
+def groups_of(matrix: Matrix) -> dict[str, set[str]]:
+    """The sets of each group of small series."""
+    groups: dict[str, set[str]] = {}
+    for cell in matrix.cells:
+        groups.setdefault(matrix.sets[cell.dataset]["group"], set()).add(cell.dataset)
+    return groups
+
+
+def by_group(matrix: Matrix, found: Lines) -> dict[str, dict[str, float]]:
+    """For each group, the geometric mean of each model's MASE relative to seasonal naive."""
+    models = ("convtimenet.fast", "convtimenet.auto", "auto-ets", "auto-theta")
+    return {
+        group: {
+            model: statistics.geometric_mean(
+                _ratios(found[_key(f"{model}:{name}", SEEDS[0])] for name in sorted(names))
+            )
+            for model in models
+        }
+        for group, names in groups_of(matrix).items()
+    }
 
 
 def _to_better(found: Lines, names: Iterable[str]) -> str:

@@ -15,6 +15,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import beyond
+
 from convtimenet.bench.matrix import Matrix
 from convtimenet.bench.report import parts_of
 from convtimenet.bench.report.document import Facts, Part, Picture, as_markdown
@@ -104,6 +106,8 @@ def tables(several: Sequence[Results]) -> str:
         f"seven of these sets. The larger sets are all but {few_cases(classes)}.",
         class_rows(classes),
         losses(forecasts, classes, main.matrix.ours),
+        "Beyond these tables:",
+        "\n".join(f"- {one}" for one in beyond.told(main, small, COMPACT)),
         small_told(small),
         "Honest protocol; scores are means over the seeds that have run, and a mean over horizons "
         "or sets needs a result in each. [docs/results.md](docs/results.md) has every set, "
@@ -112,13 +116,19 @@ def tables(several: Sequence[Results]) -> str:
         "[the lines](benchmarks/results/evidence/); `convtimenet bench run "
         "benchmarks/evidence/matrix.toml` measures them, `make evidence` measures some again.",
     ]
-    return "\n\n".join(block if block.startswith("|") else wrapped(block) for block in blocks)
+    return "\n\n".join(
+        block if block.startswith("|") else "\n".join(map(wrapped, block.split("\n")))
+        for block in blocks
+    )
 
 
 def wrapped(text: str) -> str:
-    """A paragraph in short lines."""
+    """A paragraph, or an item of a list, in short lines."""
     text = re.sub("`[^`]+`", lambda code: code[0].replace(" ", "\0"), text)  # stays on one line
-    lines = textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+    indent = "  " if text.startswith("- ") else ""
+    lines = textwrap.fill(
+        text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return lines.replace("\0", " ")
 
 

@@ -1,0 +1,107 @@
+"""Where ours lose outside of README's tables: peers that ran on few sets, published scores, groups
+of small series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from marks_page import by_group
+
+from convtimenet.bench.report.published import read_published
+from convtimenet.bench.report.scores import over
+from convtimenet.bench.report.short import duels, listed
+from convtimenet.bench.report.summary import Column, Grid, Results
+
+QUALITIES = ("fast", "auto")
+PUBLISHED = Path(__file__).resolve().parent / "published.toml"
+SOURCE = "DUET"
+"""The first model of the source whose scores stand beside ours by set."""
+
+
+def told(main: Results, small: Results, tabled: Sequence[str]) -> list[str]:
+    """A list.
+
+    Parameters
+    ----------
+    tabled
+        Models that README's forecasting table shows.
+    """
+    by_task = main.by_task()
+    forecasts, classes = (main.grid(by_task[task]) for task in ("forecasting", "classification"))
+    return [
+        *_few_sets(main, forecasts, tabled),
+        *_published(forecasts),
+        *_classes(main, classes),
+        *_groups(small),
+    ]
+
+
+def _ours(grid: Grid) -> list[Column]:
+    """Our qualities that have run on all sets."""
+    return [
+        c
+        for c in grid.columns
+        if c.title.startswith("ConvTimeNet") and set(c.variants) & {*QUALITIES}
+    ]
+
+
+def _few_sets(results: Results, grid: Grid, tabled: Sequence[str]) -> list[str]:
+    """Peers that are ahead on average, though not in the table."""
+    found: dict[str, list[str]] = {}
+    for duel in duels(grid, results.matrix.ours, "forecasting"):
+        if duel.ours in _ours(grid) and duel.peer.model not in tabled and duel.difference > 0:
+            rows = f"{duel.rows} cell{'s' if duel.rows > 1 else ''}"
+            own = f"that of {duel.ours.title} by {duel.difference:.1f} % ({rows})"
+            found.setdefault(duel.peer.title, []).append(own)
+    return [f"The MSE of {peer} is below {listed(own)}." for peer, own in found.items()]
+
+
+def _published(grid: Grid) -> list[str]:
+    """Published models with lower means over the horizons."""
+    every = read_published(PUBLISHED)
+    first = next(one for one in every if one.model == SOURCE)
+    models = [one for one in every if one.source == first.source]
+    parts = []
+    for own in _ours(grid):
+        sets: list[str] = []
+        for (name, horizons), _ in first.scores["mse"].items():
+            mine = over(grid, name, horizons, own, "mse")
+            if len(horizons) < 2 or not isinstance(mine, float):
+                continue
+            lower = [
+                one.model for one in models if one.scores["mse"].get((name, horizons), mine) < mine
+            ]
+            if lower:
+                sets.append(f"{name} {listed(lower)}")
+        parts.append(
+            f"Published mean MSE (other look-backs, see the results) below that of {own.title}: "
+            f"{'; '.join(sets) or 'none'}."
+        )
+    return parts
+
+
+def _classes(results: Results, grid: Grid) -> list[str]:
+    """On how many sets a peer is ahead of ours, where ours is ahead on the mean."""
+    return [
+        f"{duel.ours.title} is ahead of {duel.peer.title} on {duel.ahead} sets and behind on "
+        f"{duel.behind}, though its mean accuracy is {duel.difference:.1f} points higher."
+        for duel in duels(grid, results.matrix.ours, "classification")
+        if duel.ours in _ours(grid) and duel.difference > 0 and duel.behind > duel.ahead
+    ]
+
+
+def _groups(small: Results) -> list[str]:
+    """Groups of small series in which a classical model has the lower mean."""
+    names = {"auto-ets": "AutoETS", "auto-theta": "AutoTheta"}
+    parts = []
+    for group, means in by_group(small.matrix, small.lines).items():
+        ours = [means[f"convtimenet.{quality}"] for quality in QUALITIES]
+        for model, title in names.items():
+            if means[model] < min(ours):
+                fast, auto = (f"{one:.3f}" for one in ours)
+                parts.append(
+                    f"On {group} series {title}'s relative MASE is {means[model]:.3f}, ours {fast} "
+                    f"(fast) and {auto} (auto)."
+                )
+    return parts
