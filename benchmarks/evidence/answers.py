@@ -204,7 +204,7 @@ QUESTIONS: dict[str, Question] = {
             "The paper grows kernels from 7 to 13 to 19 over three stages. Does growth matter,"
             " or only depth and reach?"
         ),
-        cells=84,
+        cells=104,
         answer=[
             "No effect of growth was found, nor of depth or reach, on these four sets: averaged "
             "over them, every arrangement is within 1.7 points of 7 13 19, and every interval "
