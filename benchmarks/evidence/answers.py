@@ -232,7 +232,22 @@ QUESTIONS: dict[str, Question] = {
                     "classifier.all-19": "19 19 19",
                     "classifier.shrink": "19 13 7",
                 },
-            )
+            ),
+            Comparison(
+                name="stages-auto",
+                title="Kernel sizes and stages, the default's widths",
+                tokens=True,
+                reference="classifier.grow-3-auto",
+                names={
+                    "classifier.grow-3-auto": "7 13 19",
+                    "classifier.grow-1-auto": "7",
+                    "classifier.grow-2-auto": "7 13",
+                    "classifier.all-7-auto": "7 7 7",
+                    "classifier.all-13-auto": "13 13 13",
+                    "classifier.all-19-auto": "19 19 19",
+                    "classifier.shrink-auto": "19 13 7",
+                },
+            ),
         ],
     ),
     "residual": Question(
@@ -326,6 +341,27 @@ QUESTIONS: dict[str, Question] = {
                     "classifier.large-6": "6 of 13",
                     "classifier.small-12": "12 of 7",
                     "classifier.one-37": "2 of 37",
+                },
+            ),
+            Comparison(
+                name="small-auto",
+                title="With and without the small kernel, the default's widths",
+                tokens=True,
+                reference="classifier.with-small-auto",
+                names={
+                    "classifier.with-small-auto": "with",
+                    "classifier.without-auto": "without",
+                },
+            ),
+            Comparison(
+                name="sizes-auto",
+                title="Equal receptive field, the default's widths",
+                tokens=True,
+                reference="classifier.large-6-auto",
+                names={
+                    "classifier.large-6-auto": "6 of 13",
+                    "classifier.small-12-auto": "12 of 7",
+                    "classifier.one-37-auto": "2 of 37",
                 },
             ),
         ],

@@ -109,6 +109,7 @@ def tables(several: Sequence[Results]) -> str:
         "Beyond these tables:",
         "\n".join(f"- {one}" for one in beyond.told(main, small, COMPACT)),
         small_told(small),
+        beyond.protocols(main),
         "Honest protocol; scores are means over the seeds that have run, and a mean over horizons "
         "or sets needs a result in each. [docs/results.md](docs/results.md) has every set, "
         "horizon, number of seeds, deviation and published score. "
