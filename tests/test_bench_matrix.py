@@ -136,6 +136,11 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
         ('reference = "ours.small"', 'ours = "ours"', r"ours = .* found 'ours'"),
         ('reference = "ours.small"', 'reference = "ours"', r"the variants small, large: write"),
         ("deterministic = true", 'deterministic = "yes"', r"true or false, found 'yes'"),
+        (
+            "{ width = 8 }",
+            '{ deterministic = "yes" }',
+            r"models.ours.variants.small needs deterministic = true or false, found 'yes'",
+        ),
         ("deterministic", "determinstic", r"did you mean deterministic\?"),
         (
             "[models.ridge]",

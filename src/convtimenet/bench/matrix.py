@@ -7,7 +7,8 @@ ours = ["convtimenet"]                       # optional: the report compares the
 [models.ridge]
 entry = "convtimenet.bench.ridge:ridge"      # package, or module next to this file : function
 title = "Ridge"                              # for the report
-deterministic = true                         # its scores do not depend on the seed
+deterministic = true                         # its scores do not depend on the seed; also in a
+                                             # variant, where it is no keyword argument
 [models.convtimenet]
 entry = "convtimenet.bench.models:forecaster"
 apart = ["best"]                             # optional: variants with a column of their own
@@ -242,7 +243,8 @@ class Matrix:
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""
-        return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
+        own = self.models[cell.model].get("variants", {}).get(cell.variant, {})
+        return {name: value for name, value in own.items() if name != "deterministic"}
 
 
 @lru_cache
