@@ -85,6 +85,9 @@ def fails(problem, seed):
         raise ArithmeticError("no convergence")
     return constant(problem, seed)
 
+def series(name, horizon, protocol, *, rows):
+    raise NotImplementedError
+
 def dies(problem, seed):
     os.kill(os.getpid(), 9)
 """
@@ -389,7 +392,7 @@ class TestRuns:
             return Fitted(predict=lambda: answer, macs=macs)
 
         clocks = measuring._clocks
-        monkeypatch.setattr(measuring, "_imported", lambda *_: fit)
+        monkeypatch.setattr(measuring, "imported", lambda *_: fit)
         monkeypatch.setattr(measuring, "_clocks", lambda: events.append("clock") or clocks())
         assert measure(made, made.cells[0], 1)["macs"] == 7
         assert events == ["clock"] * 3 + ["count"]
@@ -585,7 +588,7 @@ horizons = [24]
         assert left() == 0
         table.write_text(rows)
         assert left() == 0
-        made.path.write_text(text.replace('path = "mine.csv"', 'entry = "own:set"\nrows = 9'))
+        made.path.write_text(text.replace('path = "mine.csv"', 'entry = "own:series"\nrows = 9'))
         assert left() == 1
         (line,) = lines.read(out)
         out.write_text(json.dumps({k: v for k, v in line.items() if k != "data"}) + "\n")
@@ -691,6 +694,24 @@ seeds = [1, 2]
         assert json.loads((tmp_path / "results" / "try.jsonl").read_text())["n_test"] == 17
         assert main([*command, "--only", "fast"]) == 2
         assert "no cell of" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ('["mine"]', '["ETTh9"]', "did you mean ETTh"),
+            ("mine.csv", "absent.csv", "found nothing there; correct the path"),
+            ('title = "Try"', 'published = "absent.toml"', "published names the file"),
+            ("own:constant", "own:constnat", "cannot import own:constnat"),
+        ],
+    )
+    @pytest.mark.parametrize("flags", [[], ["--dry_run"]])
+    def test_what_cannot_run_ends_the_command(self, matrix, capsys, old, new, message, flags):
+        path = matrix("constant.zero").path
+        path.write_text(path.read_text().replace(old, new))
+        assert main(["bench", "run", str(path), *flags]) == 2
+        told = capsys.readouterr()
+        assert message in " ".join(told.err.split())
+        assert "unknown cost" not in told.out
 
     def test_a_model_that_cannot_be_imported_is_named(self, matrix):
         made = matrix("constant.zero")

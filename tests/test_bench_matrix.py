@@ -54,6 +54,7 @@ def read(tmp_path: Path) -> Callable[..., Matrix]:
     def write(text: str = WHOLE, old: str = "", new: str = "") -> Matrix:
         assert old in text
         path = tmp_path / "try.toml"
+        (tmp_path / "others.toml").touch()
         path.write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
         return Matrix.read(path)
 
@@ -135,6 +136,11 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
         ('reference = "ours.small"', 'ours = "ours"', r"ours = .* found 'ours'"),
         ('reference = "ours.small"', 'reference = "ours"', r"the variants small, large: write"),
         ("deterministic = true", 'deterministic = "yes"', r"true or false, found 'yes'"),
+        (
+            "{ width = 8 }",
+            '{ deterministic = "yes" }',
+            r"models.ours.variants.small needs deterministic = true or false, found 'yes'",
+        ),
         ("deterministic", "determinstic", r"did you mean deterministic\?"),
         (
             "[models.ridge]",
@@ -144,12 +150,53 @@ def test_only_refuses_a_pattern_that_fits_nothing(read):
         ('entry = "own:ridge"', 'entry = "own"', r"models.ridge needs entry = .*found 'own'"),
         ("[models.ridge]", "[model.ridge]", r"the file has no setting 'model'; did you mean"),
         ('path = "mine.csv"', 'pth = "mine.csv"', r"sets.mine needs path = .*a registered set"),
+        ('title = "Try"', "title = 3", r'the file needs title = "TEXT", found 3'),
+        ('results = "found"', "results = []", r'the file needs results = "TEXT", found \[\]'),
+        ("others.toml", "absent.toml", r"published names the file 'absent.toml', found none there"),
+        ('published = "others.toml"', "published = true", r'needs published = "TEXT", found True'),
+        ('reference = "ours.small"', "reference = 3", r'needs reference = "TEXT", found 3'),
+        ('reference = "ours.small"', "ours = [[1]]", r"ours = \[...\] names models .*\[\[1\]\]"),
+        ('title = "Ridge"', "title = 3", r'models.ridge needs title = "TEXT", found 3'),
+        ('entry = "own:ridge"', "entry = 3", r'needs entry = "module:function", found 3'),
+        ('entry = "own:ridge"', 'entry = "own:"', r'needs entry = "module:function", found \'own:'),
+        ("[models.ridge]", "[models.ridge]\nvariants = 3", r"variants.NAME\] .* variants = 3"),
+        ("[models.ridge]", "[models.ridge]\nvariants.x = 3", r"ridge.variants.x must be a table"),
+        ("[models.ridge]", "[models.ridge]\napart = [[1]]", r"apart = .* \(none\), found \[\[1"),
+        ("[models.ridge]", "[models.ridge]\nearlier = 3", r"earlier.VARIANT = .*found 3"),
+        (
+            "[models.ridge]",
+            '[models."a.b"]\nentry = "own:ridge"\n[models.ridge]',
+            r"models.a.b: expected a name without '.' or ':', .* found 'a.b'; rename it",
+        ),
+        ("variants.small =", '"variants"."a:b" = {}\nvariants.small =', r"variants.a:b: .*rename"),
+        ("[sets.mine]", '[sets."a:b"]\npath = "m"\n[sets.mine]', r"sets.a:b: .*; rename it"),
+        ('path = "mine.csv"', "path = 3", r'sets.mine needs path = "TEXT", found 3'),
+        ('entry = "own:series"', "entry = 3", r'sets.monthly needs entry = "module:function", fou'),
+        ('"gas@1", "gas@2"', '"gas@1", "mine"', r"sets.monthly.each names 'mine', which sets.mine"),
+        ('"gas@1", "gas@2"', '"gas@1", "gas@1"', r"names 'gas@1', which sets.monthly names too"),
+        ('"gas@1", "gas@2"', '"gas@1", 3', r"sets.monthly needs each = .*found \['gas@1', 3\]"),
+        (
+            'sets = ["mine", "ETTh1"]',
+            "sets = [3]",
+            r"the set 3, which is neither registered nor in",
+        ),
+        ('"mine", "ETTh1"', '"ETTh9"', r"the set 'ETTh9', which is neither .*; did you mean ETTh"),
+        ('"mine", "ETTh1"', '"mnie"', r"the set 'mnie', which is neither .*did you mean mine\?"),
+        ('"mine", "ETTh1"', '"ERing"', r"set ERing with the horizon 96; move it to \[\[runs\]\] w"),
+        ('"mine", "monthly"', '"ETTh1"', r"forecasting set ETTh1 without a horizon; add horizons"),
+        ("seeds = [1, 2]", "seeds = [-1]", r"seeds are whole numbers from 0 .*found -1"),
+        ("seeds = [1, 2]", "seeds = [true]", r"seeds are whole numbers .*found True"),
+        (
+            'models = ["ridge", "ours.small"]',
+            "models = [3]",
+            r"the model '3', which \[models\] does",
+        ),
         ('path = "mine.csv"', 'path = "m"\nkind = 1', r"sets.mine has no setting 'kind'"),
         ('each = ["gas@1", "gas@2"]', 'each = "gas@1"', r"sets.monthly needs each = "),
         ('models = ["ridge", "ours.small"]', "", r"needs models = \[...\], found None"),
         ("horizons = [96, 192]", "horizons = 96", r"needs horizons = \[...\], found 96"),
         ("horizons = [96, 192]", "horizons = [0]", r"whole numbers from 1, found 0"),
-        ("seeds = [1, 2]", "seeds = [1.5]", r"seeds are whole numbers, found 1.5"),
+        ("seeds = [1, 2]", "seeds = [1.5]", r"seeds are whole numbers from 0 .*found 1.5"),
         ("seeds = [1, 2]", "seed = [1]", r"\[\[runs\]\] has no setting 'seed'; did you mean seeds"),
         (
             '"ridge", "ours.small"',
@@ -172,8 +219,42 @@ def test_a_file_without_cells_and_no_file(read, tmp_path):
         read('title = "none"\n')
     with pytest.raises(ConfigError, match=r"expected \[models.NAME\], found models = 3"):
         read("models = 3\n")
+    with pytest.raises(ConfigError, match=r"expected \[\[runs\]\] with .*found runs = 3"):
+        read("runs = 3\n")
+    with pytest.raises(ConfigError, match=r"\[\[runs\]\] must be a table of settings, found 3"):
+        read("runs = [3]\n")
     with pytest.raises(ConfigError, match=r"a matrix file, found none at .*absent.toml"):
         Matrix.read(tmp_path / "absent.toml")
+
+
+def test_a_path_tells_the_task_of_its_set(read, tmp_path):
+    """A folder holds cases, a file a table; where there is nothing, nothing is known."""
+    assert len(read().cells) == 20
+    (tmp_path / "mine.csv").mkdir()
+    with pytest.raises(ConfigError, match="classification set mine with the horizon 96"):
+        read()
+    (tmp_path / "mine.csv").rmdir()
+    (tmp_path / "mine.csv").touch()
+    with pytest.raises(ConfigError, match="forecasting set mine without a horizon"):
+        read()
+
+
+def test_what_cannot_run_is_refused_before_a_cell_runs(read, tmp_path, monkeypatch):
+    matrix = read(WHOLE.replace("own:", "own_of_checks:"))
+    (tmp_path / "own_of_checks.py").write_text("def ridge(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    on_mine, on_etth1 = matrix.only(["ridge:mine-96"]), matrix.only(["ridge:ETTh1-96"])
+    matrix.check_runnable(on_etth1)
+    with pytest.raises(ConfigError, match=r"sets.mine has path = 'mine.csv', found nothing there"):
+        matrix.check_runnable(on_mine)
+    (tmp_path / "mine.csv").touch()  # the remedy
+    matrix.check_runnable(on_mine)
+    with pytest.raises(
+        ConfigError, match=r"cannot import own_of_checks:series: .*has no attribute"
+    ):
+        matrix.check_runnable(matrix.only(["ridge:gas@1"]))
+    with pytest.raises(ConfigError, match=r"cannot import own_of_checks:ours: .*correct the entry"):
+        matrix.check_runnable(matrix.only(["ours.small:ETTh1-96"]))
 
 
 # --- lines ------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.report import write_report
 from convtimenet.bench.report.costs import geometric_mean
 from convtimenet.bench.report.document import Facts, Part, Table, as_html, as_markdown
+from convtimenet.bench.report.pictures import cost_diagram, rank_diagram
 from convtimenet.bench.report.published import read_published
 from convtimenet.bench.report.ranks import critical_difference, mean_ranks, ranking
-from convtimenet.bench.report.short import _duel, _sentence, duels
+from convtimenet.bench.report.short import _cells, _duel, _sentence, duels
 from convtimenet.bench.report.summary import Column, Results, best, columns_of, complete
 from convtimenet.cli.main import main
 from convtimenet.errors import ConfigError, DataError, MissingExtraError
@@ -53,6 +54,11 @@ entry = "own:net"
 entry = "own:sorts"
 [models.trees]
 entry = "own:trees"
+[sets]
+A.path = "a.csv"
+B.path = "b.csv"
+X.path = "x"
+Y.path = "y"
 [sets.monthly]
 entry = "own:series"
 each = ["gas@1", "gas@2", "ice@1"]
@@ -325,9 +331,45 @@ def test_ahead_behind_and_equal(made):
 )
 def test_a_sentence_of_one_comparison(pairs, expected):
     ours, peer = (Column(one, one.lower(), ("",), False) for one in ("Ours", "Peer"))
-    duel = _duel(ours, peer, 3, pairs, less=True)
+    duel = _duel(ours, peer, 3, pairs, range(len(pairs)), less=True)
     found = _sentence(ours, [duel], "forecasting", "MSE")
     assert found == f"Forecasting: on average the MSE of Ours is {expected}"
+
+
+@pytest.mark.parametrize("less", [True, False])
+def test_the_interval_is_students_over_the_means_of_series(less):
+    """Of series with as many rows each: those of one series count once."""
+    rng = np.random.default_rng(1)
+    logs = rng.normal(0.1, 0.2, (5, 1)) + rng.normal(0, 0.1, (5, 3))
+    ours, peer = (Column(one, one.lower(), ("",), False) for one in ("Ours", "Peer"))
+    series = np.repeat(list("abcde"), 3).tolist()
+    pairs = [(value, 0.0) for value in logs.flat]
+    pairs = [(math.exp(a), 1.0) for a, _ in pairs] if less else pairs
+    means = logs.mean(1)
+    expected = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
+    found = _duel(ours, peer, 15, [*pairs, (math.nan, 1.0)], [*series, "f"], less=less)
+    back = np.expm1 if less else np.asarray
+    assert found.interval == pytest.approx(100 * back(expected))
+    assert found.difference == pytest.approx(100 * back(means.mean()))
+    of_two = _duel(ours, peer, 15, pairs[:6], series[:6], less=less)
+    assert of_two.interval is None
+    row = _cells(found, "forecasting" if less else "classification", "x")[-1]
+    low, high = found.interval or (0.0, 0.0)
+    unit = " %" if less else " points"
+    assert row == f"{found.difference:+.1f}{unit} ({low:+.1f} to {high:+.1f})"
+
+
+def test_rows_of_a_series_are_told_by_its_name(made):
+    """gas@1, gas@2 and rain@1 are of two series; a set's horizons are of one set."""
+    matrix, out = made
+    results = Results.read(matrix, matrix.cells, out)
+    found = [
+        duel.interval
+        for task, own in results.by_task().items()
+        for duel in duels(results.grid(own), ["net", "ours", "sorts"], task)
+    ]
+    assert found == [None] * len(found)  # no three sets or series anywhere
+    assert len(found) > 3
 
 
 def test_without_ours_there_is_no_such_part(made, tmp_path):
@@ -360,6 +402,25 @@ def test_costs_failures_and_origin(markdown):
         "- Machines: CPU 1, 1 thread per cell (31 cells)",
         "- This page: convtimenet bench report try.toml --out lines.jsonl",
     ]
+
+
+def test_seconds_of_different_processors_are_told_apart(made, markdown, tmp_path):
+    matrix, out = made
+    told = "CPU seconds were measured on different processors"
+    assert told not in markdown
+    changed = [json.loads(one) for one in out.read_text(encoding="utf-8").splitlines()]
+    for one in changed:
+        if one["cell"]["model"] == "ridge" and one["cell"]["horizon"] == 24:
+            one["machine"]["processor"] = "CPU 2"
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, changed)))
+    write_report(matrix, matrix.cells, tmp_path / "two.jsonl", tmp_path)
+    text = (tmp_path / "try.md").read_text(encoding="utf-8")
+    assert text.count(told) == 1  # below the costs of forecasting, not of classification
+    assert text.count("Processors: as for the table above.") == 1
+    assert (
+        "CPU 1: Naive (4 cells), Ridge, closed form (2 cells), Ours (9 cells), net (1 cell). "
+        "CPU 2: Ridge, closed form (2 cells)." in text
+    )
 
 
 def test_a_seed_that_is_not_finite_is_said(made, tmp_path):
@@ -413,6 +474,29 @@ def test_the_largest_block_without_gaps(present, must, expected):
 def cell(who: str, dataset: str, protocol: Any = "honest") -> Cell:
     model, _, variant = who.partition(".")
     return Cell(dataset, 1, model, variant, protocol, 1)
+
+
+def test_a_column_is_deterministic_if_all_its_variants_are(made):
+    matrix, _ = made
+    cells = [cell("ours.paper", "A"), cell("ours.part", "B")]
+
+    def column(model: bool | None = None, **variants: bool) -> bool:
+        own = {**matrix.models["ours"]} | ({} if model is None else {"deterministic": model})
+        own["variants"] = {
+            name: {"deterministic": variants[name]} if name in variants else {}
+            for name in ("paper", "part")
+        }
+        changed = replace(matrix, models={**matrix.models, "ours": own})
+        assert changed.settings(cells[0]) == {}
+        assert changed.fingerprint(cells[0]) == matrix.fingerprint(cells[0])
+        [found] = columns_of(changed, cells)
+        return found.deterministic
+
+    assert not column()
+    assert not column(paper=True)
+    assert column(paper=True, part=True)
+    assert column(model=True)
+    assert not column(model=True, part=False)
 
 
 def test_variants_share_a_column_until_they_meet(made):
@@ -553,6 +637,28 @@ def test_pictures_say_what_they_show(folder, markdown):
     cost = (folder / "try-cost-forecasting.svg").read_text(encoding="utf-8")
     for text in ("Ours", "Ridge, closed form", "Naive", "relative MSE (lower is better)"):
         assert text in cost
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("Ridge, closed form", ["Ridge, closed form"]),
+        (
+            "InceptionTime, one network, 100 epochs (not 1,500)",
+            ["InceptionTime, one network, 100", "epochs (not 1,500)"],
+        ),
+        ("a" * 80, ["a" * 34, f"{'a' * 17}…{'a' * 16}"]),
+    ],
+)
+def test_a_long_name_stands_on_two_lines(name, lines):
+    scores = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]])
+    found = ranking(scores, less=True)
+    for drawn in (
+        rank_diagram(found, [name, "b", "c"]),
+        cost_diagram(np.arange(1, 4), scores[0], [name, "b", "c"], ylabel="y", xlabel="x"),
+    ):
+        texts = {(one.text or "").strip() for one in ElementTree.fromstring(drawn).iter()}
+        assert {re.sub(r" 1\.00$", "", text) for text in texts} >= {*lines}
 
 
 def test_words_that_markdown_and_html_would_take_as_their_own():

@@ -448,3 +448,27 @@ def test_how_patches_lie():
 def test_offsets_that_there_are_not():
     with pytest.raises(ConfigError, match="needs deformable patches"):
         offsets_zeroed(waves(), 0, preset="auto", model={**TINY, "deformable": False})
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "longest", "padded"),
+    [(26, 2, 29, 29), (26, 2, 28, 28), (26, 2, 27, 0), (180, 8, 182, 0), (180, 8, 188, 188)],
+)
+def test_the_port_is_padded_where_a_case_has_more_patches_than_it(length, stride, longest, padded):
+    assert networks.padded_to(length, stride, longest) == padded
+    patches = (length - 4) // stride + 2  # of 4 steps, as the port counts them
+    added = (patches - 1) * stride + 4 - length
+    found = torch.zeros(longest + added).unfold(0, 4, stride)
+    assert (len(found) > patches) == (padded > 0)
+
+
+def test_cases_are_padded_with_zeros_at_the_end():
+    class Kept(nn.Module):
+        def forward(self, x):
+            return x
+
+    for length, steps in ((5, 5), (0, 3), (2, 3)):
+        padded = networks.ChannelsLast(Kept(), forecasts=True, length=length)(torch.ones(1, 1, 3))
+        assert padded.shape == (1, 1, steps)
+        assert padded[0, 0, :3].tolist() == [1.0, 1.0, 1.0]
+        assert padded[0, 0, 3:].tolist() == [0.0] * (steps - 3)

@@ -104,6 +104,36 @@ def test_no_mean_over_sets_with_one_missing(several, without):
     assert "MiniRocket" not in rows(without("minirocket:Epilepsy"))
 
 
+def test_seconds_of_one_processor_need_no_note(several):
+    [main, _] = several
+    note = "Seconds are of different processors"
+    assert note in results_page.class_rows(results_page.grid_of(main, "classification"))
+    same = {key: {**one, "machine": {"processor": "one"}} for key, one in main.lines.items()}
+    alike = results_page.grid_of(replace(main, lines=same), "classification")
+    assert note not in results_page.class_rows(alike)
+
+
+def test_intervals_of_small_series_are_told(several):
+    [_, small] = several
+    found = results_page.small_told(small)
+    assert found.count("95 % interval -") == 6
+
+
+def test_a_deterministic_column_needs_no_second_seed(several):
+    def told(results: Results) -> set[str]:
+        return {key for key in results_page.notes(results) if key.endswith("has one seed only")}
+
+    [main, _] = several
+    assert "ConvTimeNet (fast) has one seed only" in told(main)
+    ours = main.matrix.models["convtimenet"]
+    fast = {**ours["variants"]["fast"], "deterministic": True}
+    models = {"convtimenet": {**ours, "variants": {**ours["variants"], "fast": fast}}}
+    fixed = replace(main.matrix, models={**main.matrix.models, **models})
+    assert told(replace(main, matrix=fixed)) == told(main) - {
+        "ConvTimeNet (fast) has one seed only"
+    }
+
+
 def test_who_is_better_is_said(several, changed):
     def told(results: Results) -> str:
         forecasts = results_page.grid_of(results, "forecasting")

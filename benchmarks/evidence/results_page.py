@@ -19,9 +19,10 @@ import beyond
 
 from convtimenet.bench.matrix import Matrix
 from convtimenet.bench.report import parts_of
+from convtimenet.bench.report.costs import processors
 from convtimenet.bench.report.document import Facts, Part, Picture, as_markdown
 from convtimenet.bench.report.scores import mean_text, over
-from convtimenet.bench.report.short import duels, listed
+from convtimenet.bench.report.short import Duel, between, duels, listed
 from convtimenet.bench.report.summary import Column, Grid, Result, Results, Row, Task
 from convtimenet.files import whole_file
 
@@ -200,7 +201,10 @@ def class_rows(grid: Grid) -> str:
         larger = mean_accuracy(grid, column, FEW_CASES)
         assert larger is not None
         rows.append([column.title, f"{mean:.3f}", f"{larger:.3f}", f"{middle} ({low} to {high})"])
-    return markdown(["model", "accuracy", "on the larger sets", "CPU seconds"], rows)
+    table = markdown(["model", "accuracy", "on the larger sets", "CPU seconds"], rows)
+    if len(processors(grid)) < 2:
+        return table
+    return f"{table}\n\nSeconds are of different processors: see [costs](docs/results.md#cost)."
 
 
 def two(value: float) -> str:
@@ -294,7 +298,7 @@ def small_told(results: Results) -> str:
     for own in dict.fromkeys(duel.ours for duel in found):
         each = [
             f"{abs(duel.difference):.1f} % {'above' if duel.difference > 0 else 'below'} that of "
-            f"{duel.peer.title} (better in {duel.ahead} of {duel.rows})"
+            f"{duel.peer.title} ({interval_told(duel)}better in {duel.ahead} of {duel.rows})"
             for duel in found
             if duel.ours == own and duel.rows == duel.named
         ]
@@ -303,6 +307,11 @@ def small_told(results: Results) -> str:
         "On small series (single series and panels, three cut-offs each) the MASE is on average, "
         f"for {'; for '.join(told)}."
     )
+
+
+def interval_told(duel: Duel) -> str:
+    """The interval of a difference, if there is one."""
+    return f"95 % interval {between(duel.interval)} %, " if duel.interval else ""
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -339,7 +348,7 @@ def notes(results: Results) -> dict[str, str]:
             told = ", ".join(f"{label} {share:.1f} %" for share, label in several)
             found[f"Standard deviation of {own.title}'s MSE over seeds, of the mean"] = told
         single = [row.label for row, result in rows.items() if len(result.lines) == 1]
-        if single:
+        if single and not own.deterministic:
             found[f"{own.title} has one seed only"] = ", ".join(single)
     if near := chance(classes, results.matrix.ours):
         found[

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
@@ -155,26 +158,46 @@ def timesnet(
 
 
 class ChannelsLast(nn.Module):
-    """A network that reads (B, L, C) behind our axis order; forecasts come back in it too."""
+    """A network that reads (B, L, C) behind our axis order; forecasts come back in it too.
 
-    def __init__(self, network: nn.Module, *, forecasts: bool):
+    Parameters
+    ----------
+    length
+        Zeros at the end bring shorter inputs to so many steps.
+    """
+
+    def __init__(self, network: nn.Module, *, forecasts: bool, length: int = 0):
         super().__init__()
-        self.network, self.forecasts = network, forecasts
+        self.network, self.forecasts, self.length = network, forecasts, length
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H) or (B, K)."""
-        y = self.network(x.nan_to_num(0.0).transpose(1, 2))
+        x = F.pad(x.nan_to_num(0.0), (0, max(0, self.length - x.shape[-1])))
+        y = self.network(x.transpose(1, 2))
         return y.transpose(1, 2) if self.forecasts else y
 
 
-def _port(config: ModelConfig, channels: int, seed: int) -> nn.Module:
-    """sktime's port of the authors' network in the sizes of ours."""
+def _port(config: ModelConfig, channels: int, seed: int, longest: int = 0) -> nn.Module:
+    """sktime's port of the authors' network in the sizes of ours, for cases of up to `longest`
+    steps."""
     sys.path.append(str(Path(__file__).resolve().parents[2] / "speed"))
     from timing.cases import Case
     from timing.contestants import authors_network
 
-    network = authors_network(Case("port", config, batch=1, channels=channels, lr=0.0))
-    return ChannelsLast(network, forecasts=config.head == "forecast")
+    length = padded_to(config.context_length, config.patch_stride, longest)
+    own = replace(config, context_length=length or config.context_length)
+    network = authors_network(Case("port", own, batch=1, channels=channels, lr=0.0))
+    return ChannelsLast(network, forecasts=config.head == "forecast", length=length)
+
+
+def padded_to(length: int, stride: int, longest: int) -> int:
+    """To how many steps the port's cases are padded; 0 if they are not.
+
+    Its number of patches is that of the training cases' `length`, and it fails on a longer case
+    that has more of them. Then it is built for the `longest` case and all are padded to that, as
+    the authors' loader pads the cases of both splits.
+    """
+    return longest if longest - length >= stride else 0
 
 
 def authors(problem: ForecastProblem | CasesProblem, seed: int, **settings: Any) -> Fitted:
@@ -183,8 +206,12 @@ def authors(problem: ForecastProblem | CasesProblem, seed: int, **settings: Any)
     if isinstance(problem, ForecastProblem):
         kind = forecaster_of("AuthorsNetwork", _port, len(problem.scaled))
         return fitted_forecaster(kind, problem, seed, preset=problem.name, **settings)
-    kind = classifier_of("AuthorsNetwork", _port)
-    return fitted_classifier(kind, problem, seed, **{"preset": problem.name, **settings})
+    longest = problem.test.values.shape[2]
+    kind = classifier_of("AuthorsNetwork", partial(_port, longest=longest))
+    fitted = fitted_classifier(kind, problem, seed, **{"preset": problem.name, **settings})
+    own = fitted.config["model"]
+    padded = padded_to(own["context_length"], own["patch_stride"], longest)
+    return replace(fitted, config={**fitted.config, "padded_to": padded}) if padded else fitted
 
 
 # --- classifiers ---------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ ours = ["convtimenet"]                       # optional: the report compares the
 [models.ridge]
 entry = "convtimenet.bench.ridge:ridge"      # package, or module next to this file : function
 title = "Ridge"                              # for the report
-deterministic = true                         # its scores do not depend on the seed
+deterministic = true                         # its scores do not depend on the seed; also in a
+                                             # variant, where it is no keyword argument
 [models.convtimenet]
 entry = "convtimenet.bench.models:forecaster"
 apart = ["best"]                             # optional: variants with a column of their own
@@ -44,6 +45,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from convtimenet.bench.checks import check_file, check_horizon, check_runnable, check_who, some
 from convtimenet.bench.toml_file import check_names, read_toml
 from convtimenet.config import Protocol
 from convtimenet.errors import ConfigError
@@ -140,54 +142,35 @@ class Matrix:
         Raises
         ------
         ConfigError
-            If it is missing, not TOML, or names an unknown model, variant or protocol.
+            If it is missing or not TOML, or if a value has the wrong type or names what there is
+            not (`convtimenet.bench.checks`).
         """
         path = Path(path)
         found = read_toml(path, "a matrix file")
-        check_names(
-            path,
-            "the file",
-            found,
-            ("title", "results", "published", "reference", "ours", "models", "sets", "runs"),
-        )
+        check_file(path, found)
         models, given = found.get("models", {}), found.get("sets", {})
-        for name, tables in (("models", models), ("sets", given)):
-            if not isinstance(tables, Mapping):
-                raise ConfigError(f"{path}: expected [{name}.NAME], found {name} = {tables!r}")
-        for name, own in given.items():
-            _check_set(path, name, own)
         groups = {name: own["each"] for name, own in given.items() if "each" in own}
         sets = {name: own for name, own in given.items() if name not in groups}
         for group, names in groups.items():
             shared = {key: value for key, value in given[group].items() if key != "each"}
             sets |= {name: {**shared, "group": group} for name in names}
-        for name, model in models.items():
-            _check_model(path, name, model)
-        published, reference = found.get("published"), found.get("reference")
-        if reference is not None:
-            _check_who(path, "reference", reference, models)
-        ours = found.get("ours", [])
-        if not isinstance(ours, list) or any(name not in models for name in ours):
-            raise ConfigError(
-                f"{path}: ours = [...] names models of the file, without variants; expected some "
-                f"of {', '.join(models)}, found {ours!r}"
-            )
         cells: dict[str, Cell] = {}
         for run in found.get("runs", []):
-            for cell in _cells(path, run, models, groups):
+            for cell in _cells(path, run, models, sets, groups):
                 cells.setdefault(cell.key, cell)
         if not cells:
             raise ConfigError(f"{path}: expected [[runs]] with models and sets, found none")
+        published = found.get("published")
         return cls(
             path=path,
-            title=str(found.get("title", path.stem)),
-            results=path.parent / str(found.get("results", "results")) / f"{path.stem}.jsonl",
+            title=found.get("title", path.stem),
+            results=path.parent / found.get("results", "results") / f"{path.stem}.jsonl",
             cells=tuple(cells.values()),
             models=models,
             sets=sets,
-            published=None if published is None else path.parent / str(published),
-            reference=reference,
-            ours=tuple(ours),
+            published=None if published is None else path.parent / published,
+            reference=found.get("reference"),
+            ours=tuple(found.get("ours", [])),
         )
 
     def only(self, patterns: Sequence[str]) -> tuple[Cell, ...]:
@@ -211,6 +194,17 @@ class Matrix:
                 )
             chosen.update(fitting)
         return tuple(cell for cell in self.cells if cell.key in chosen)
+
+    def check_runnable(self, cells: Sequence[Cell]) -> None:
+        """Refuse cells whose function or data cannot be found, before one of them runs.
+
+        Raises
+        ------
+        ConfigError
+            If a function cannot be imported, or the files of a set are not there.
+        """
+        own = {cell.dataset: self.sets[cell.dataset] for cell in cells if cell.dataset in self.sets}
+        check_runnable(self.path, [self.models[cell.model]["entry"] for cell in cells], own)
 
     def fingerprint(self, cell: Cell) -> dict[str, Any]:
         """The cell's model independent of its name in this matrix: entry and settings."""
@@ -249,7 +243,8 @@ class Matrix:
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """Keyword arguments of the cell's model."""
-        return dict(self.models[cell.model].get("variants", {}).get(cell.variant, {}))
+        own = self.models[cell.model].get("variants", {}).get(cell.variant, {})
+        return {name: value for name, value in own.items() if name != "deterministic"}
 
 
 @lru_cache
@@ -265,97 +260,31 @@ def _content(stamps: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _cells(
-    path: Path, run: Mapping[str, Any], models: Mapping[str, Any], groups: Mapping[str, list[str]]
+    path: Path,
+    run: Any,
+    models: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, list[str]],
 ) -> Iterator[Cell]:
-    """The cells of one entry of ``[[runs]]``."""
+    """The cells of one entry of ``[[runs]]``; `own` are the file's sets by name."""
     check_names(path, "[[runs]]", run, ("models", "sets", "horizons", "protocols", "seeds"))
-    sets = [one for name in _some(path, run, "sets") for one in groups.get(name, [name])]
+    names = some(path, run, "sets")
+    sets = [one for name in names for one in groups.get(str(name), [name])]
     for who, dataset, horizon, protocol, seed in product(
-        _some(path, run, "models"),
+        some(path, run, "models"),
         sets,
-        _some(path, run, "horizons", [None]),
-        _some(path, run, "protocols", ["honest"]),
-        _some(path, run, "seeds", [2023]),
+        some(path, run, "horizons", [None]),
+        some(path, run, "protocols", ["honest"]),
+        some(path, run, "seeds", [2023]),
     ):
-        model, variant = _check_who(path, "[[runs]]", who, models)
+        model, variant = check_who(path, "[[runs]]", who, models)
         if protocol not in ("honest", "paper"):
             raise ConfigError(f"{path}: protocols are 'honest' and 'paper', found {protocol!r}")
         if horizon is not None and (type(horizon) is not int or horizon < 1):
             raise ConfigError(f"{path}: horizons are whole numbers from 1, found {horizon!r}")
-        if type(seed) is not int:
-            raise ConfigError(f"{path}: seeds are whole numbers, found {seed!r}")
-        yield Cell(str(dataset), horizon, model, variant, protocol, seed)
-
-
-def _check_model(path: Path, name: str, model: Any) -> None:
-    check_names(
-        path,
-        f"models.{name}",
-        model,
-        ("entry", "title", "deterministic", "variants", "apart", "earlier"),
-    )
-    if ":" not in str(model.get("entry", "")):
-        raise ConfigError(
-            f'{path}: models.{name} needs entry = "module:function", found {model.get("entry")!r}'
-        )
-    if not isinstance(model.get("deterministic", False), bool):
-        raise ConfigError(
-            f"{path}: models.{name} needs deterministic = true or false, found "
-            f"{model['deterministic']!r}"
-        )
-    earlier, variants = model.get("earlier", {}), model.get("variants", {})
-    apart = model.get("apart", [])
-    if not isinstance(apart, list) or any(one not in variants for one in apart):
-        raise ConfigError(
-            f"{path}: models.{name} needs apart = [...], some of its variants "
-            f"{', '.join(variants) or '(none)'}, found {apart!r}"
-        )
-    if not isinstance(earlier, Mapping) or not all(
-        variant in variants and isinstance(own, list) and all(isinstance(one, dict) for one in own)
-        for variant, own in earlier.items()
-    ):
-        raise ConfigError(
-            f"{path}: models.{name} needs earlier.VARIANT = [{{...}}], older settings of its "
-            f"variants {', '.join(variants) or '(none)'}, found {earlier!r}"
-        )
-
-
-def _check_set(path: Path, name: str, own: Any) -> None:
-    if not isinstance(own, Mapping) or not {"path", "entry"} & {*own}:
-        raise ConfigError(
-            f'{path}: sets.{name} needs path = "FILE" or entry = "module:function", found {own!r}; '
-            "a registered set needs no entry here"
-        )
-    if "entry" not in own:
-        check_names(path, f"sets.{name}", own, ("path",))
-    each = own.get("each", ["one"])
-    if not isinstance(each, list) or not each or not all(isinstance(one, str) for one in each):
-        raise ConfigError(
-            f'{path}: sets.{name} needs each = ["NAME", ...], the names of its sets; found {each!r}'
-        )
-
-
-def _check_who(path: Path, where: str, who: Any, models: Mapping[str, Any]) -> tuple[str, str]:
-    """Model and variant of a name as "model.variant"."""
-    model, _, variant = str(who).partition(".")
-    if model not in models:
-        raise ConfigError(
-            f"{path}: {where} names the model {model!r}, which [models] does not have; "
-            f"expected one of {', '.join(models)}"
-        )
-    variants = models[model].get("variants", {})
-    if variant not in variants and (variant or variants):
-        raise ConfigError(
-            f"{path}: {where} names {who!r}; {model} has the variants "
-            f"{', '.join(variants) or 'none'}: write {model}" + (".VARIANT" if variants else "")
-        )
-    return model, variant
-
-
-def _some(
-    path: Path, run: Mapping[str, Any], name: str, default: Sequence[Any] | None = None
-) -> Sequence[Any]:
-    found = run.get(name, default)
-    if not isinstance(found, list) or not found:
-        raise ConfigError(f"{path}: [[runs]] needs {name} = [...], found {found!r}")
-    return found
+        if type(seed) is not int or seed not in range(2**32):
+            raise ConfigError(
+                f"{path}: seeds are whole numbers from 0 to 2**32 - 1, found {seed!r}"
+            )
+        check_horizon(path, dataset, horizon, own)
+        yield Cell(dataset, horizon, model, variant, protocol, seed)

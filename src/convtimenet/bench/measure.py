@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +17,11 @@ import numpy as np
 import torch
 
 from convtimenet import __version__
+from convtimenet.bench.checks import imported
 from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem, Problem, load
-from convtimenet.errors import ConfigError
 
 __all__ = ["measure"]
 
@@ -48,7 +45,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "notices", "versions", "commit", "machine", "date".
     """
     torch.set_num_threads(threads)
-    fit = _imported(matrix, matrix.models[cell.model]["entry"])
+    fit = imported(matrix.path, matrix.models[cell.model]["entry"])
     problem = _problem(matrix, cell)
     warm_up = getattr(sys.modules[fit.__module__], "warm_up", None)
     if warm_up is not None:  # compile before the clock starts
@@ -103,32 +100,11 @@ def _problem(matrix: Matrix, cell: Cell) -> Problem:
     own = matrix.sets.get(cell.dataset, {})
     if "entry" in own:
         given = {name: value for name, value in own.items() if name != "entry"}
-        return _imported(matrix, own["entry"])(cell.dataset, cell.horizon, cell.protocol, **given)
+        return imported(matrix.path, own["entry"])(
+            cell.dataset, cell.horizon, cell.protocol, **given
+        )
     path = own.get("path")
     return load(cell.dataset, cell.horizon, cell.protocol, path and matrix.path.parent / Path(path))
-
-
-def _imported(matrix: Matrix, entry: str) -> Callable[..., Any]:
-    """A function by ``module:name``, of a package or of a module next to the matrix file."""
-    module, _, name = entry.partition(":")
-    with _import_from_folder_of(matrix.path):
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"{matrix.path}: cannot import {entry}: {error}; correct the entry, or install "
-                "the missing package"
-            ) from error
-
-
-@contextmanager
-def _import_from_folder_of(path: Path):
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _naive(problem: Problem) -> dict[str, float]:

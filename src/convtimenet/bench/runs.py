@@ -58,7 +58,7 @@ def run(
     Raises
     ------
     ConfigError
-        If another process writes `out`, or a pattern matches no cell.
+        If another process writes `out`, a pattern matches no cell, or a cell cannot run.
     """
     chosen = matrix.only(only)
     with lines.alone(out):
@@ -122,7 +122,13 @@ class Plan:
 
     @classmethod
     def of(cls, matrix: Matrix, chosen: Sequence[Cell], out: Path) -> Plan:
-        """The plan for some cells of a matrix, with the results that lie in `out` and beside it."""
+        """The plan for some cells of a matrix, with the results that lie in `out` and beside it.
+
+        Raises
+        ------
+        ConfigError
+            If a cell cannot run (`Matrix.check_runnable`).
+        """
         found, outdated = lines.of_matrix(matrix, lines.read(out))
         beside = _lines_beside(out)
         others, taken = _same_fits(beside), []
@@ -133,6 +139,7 @@ class Plan:
                 found[cell.key] = {**same, "cell": asdict(cell)}
                 taken.append(found[cell.key])
         left = [cell for cell in chosen if cell.key not in found]
+        matrix.check_runnable(left)
         costs = Costs(found.values(), beside)
         return cls(
             taken, left, outdated, {one: costs.of(one, matrix.fingerprint(one)) for one in left}

@@ -11,8 +11,11 @@ import numpy as np
 
 from convtimenet.bench.report.document import Table
 from convtimenet.bench.report.summary import Column, Grid, Line, Result, Row
+from convtimenet.report._html import count
 
-__all__ = ["cost_table", "fit_table", "geometric_mean", "relative_mase", "small_series_table"]
+__all__ = [
+    "cost_table", "fit_table", "geometric_mean", "processors", "relative_mase", "small_series_table"
+]  # fmt: skip
 
 
 def cost_table(grid: Grid, caption: str) -> Table:
@@ -37,20 +40,45 @@ def cost_table(grid: Grid, caption: str) -> Table:
                 ]
             )
     heads = ["Model", "Cells", "CPU seconds", "Parameters", "MACs", "Peak memory (MiB)"]
-    return Table(
-        caption=caption,
-        columns=heads,
-        rows=rows,
-        notes=[
-            "Medians over the cells of each model; models may have different cells. CPU seconds: "
-            "fit and predict. MACs: multiply-adds of one forecast of all channels, or of one case. "
-            "Memory: the whole process, including libraries and data."
-        ],
-    )
+    notes = [
+        "Medians over the cells of each model; models may have different cells. CPU seconds: fit "
+        "and predict. MACs: multiply-adds of one forecast of all channels, or of one case. "
+        "Memory: the whole process, including libraries and data."
+    ]
+    return Table(caption=caption, columns=heads, rows=rows, notes=[*notes, *processor_notes(grid)])
+
+
+def processors(grid: Grid) -> dict[str, dict[Column, int]]:
+    """The processors of a grid's results, each with its number of cells by model."""
+    found: dict[str, dict[Column, int]] = {}
+    for (_, column), result in grid.results.items():
+        for line in result.lines:
+            own = found.setdefault(str(line["machine"]["processor"]), {})
+            own[column] = own.get(column, 0) + 1
+    return found
+
+
+def processor_notes(grid: Grid) -> list[str]:
+    """Whose seconds are of which processor; none if all are of one."""
+    found = processors(grid)
+    if len(found) < 2:
+        return []
+    told = [
+        f"{name}: "
+        + ", ".join(
+            f"{one.title} ({count(own[one], 'cell')})" for one in grid.columns if one in own
+        )
+        for name, own in sorted(found.items(), key=lambda item: -sum(item[1].values()))
+    ]
+    return [
+        "CPU seconds were measured on different processors, so that those of different processors "
+        f"cannot be compared exactly. {'. '.join(told)}."
+    ]
 
 
 def fit_table(grid: Grid, caption: str) -> Table:
     """CPU seconds of fit by row and model."""
+    same = " Processors: as for the table above." if len(processors(grid)) > 1 else ""
     rows = []
     for row in grid.rows:
         cells = []
@@ -68,7 +96,7 @@ def fit_table(grid: Grid, caption: str) -> Table:
         caption=caption,
         columns=["Set", *(column.title for column in grid.columns)],
         rows=rows,
-        notes=["Means over seeds."],
+        notes=[f"Means over seeds.{same}"],
     )
 
 

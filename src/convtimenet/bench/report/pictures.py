@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from convtimenet.bench.report.ranks import Ranking
 from convtimenet.report._canvas import BLUE, FAINT, GREY, INK, drawing, short, svg
+from convtimenet.report._html import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
 _WIDTH = 7.2  # inches
-_LETTERS = 34  # of a name, at most
+_LETTERS = 34  # on a line of a name, at most
 _LETTER = 0.068  # width of a letter in inches
 
 
@@ -28,14 +30,16 @@ def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
     order: list[int] = np.argsort(ranking.ranks, kind="stable").tolist()
     k, bars = len(order), len(ranking.alike)
     half = (k + 1) // 2
+    texts = [f"{_on_lines(names[model])} {ranking.ranks[model]:.2f}" for model in order]
+    step = 0.62 if all("\n" not in text for text in texts) else 1.0
     first = 0.55 + 0.22 * bars  # lines below the axis, where the names begin
-    depth = first + 0.62 * (half - 1) + 0.4
+    depth = first + step * (half - 1) + 0.4
     with drawing(_WIDTH, 0.95 + 0.38 * depth) as figure:
         axes = figure.add_subplot()
         axes.set_axis_off()
-        texts = [f"{short(names[model], _LETTERS)} {ranking.ranks[model]:.2f}" for model in order]
         span = k - 1.0
-        sides = [max(map(len, texts[:half])), max(map(len, texts[half:]))]
+        widths = [max(map(len, text.split("\n"))) for text in texts]
+        sides = [max(widths[:half]), max(widths[half:])]
         left_room, right_room = (0.25 + _LETTER * letters for letters in sides)
         scale = span / (_WIDTH - left_room - right_room)  # ranks per inch
         axes.set_xlim(1 - left_room * scale, k + right_room * scale)
@@ -54,7 +58,7 @@ def rank_diagram(ranking: Ranking, names: Sequence[str]) -> str:
         axes.text(1, -1.18, text, ha="left", va="bottom", color=GREY, fontsize=8)
         for position, model in enumerate(order):
             on_left = position < half
-            height = first + 0.62 * (position if on_left else k - 1 - position)
+            height = first + step * (position if on_left else k - 1 - position)
             edge = 1 - 0.15 * scale if on_left else k + 0.15 * scale
             rank = float(ranking.ranks[model])
             axes.plot([rank, rank, edge], [0, height, height], color=INK, linewidth=0.8)
@@ -100,6 +104,13 @@ def cost_diagram(
         return svg(figure)
 
 
+def _on_lines(name: str) -> str:
+    """A name on one line, or on two."""
+    text = " ".join(clean(name).split())
+    first = next(iter(textwrap.wrap(text, _LETTERS, break_on_hyphens=False)), "")
+    return f"{first}\n{short(text[len(first) :], _LETTERS)}".strip()
+
+
 def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
     """Label the dots, each on the side with the least overlap with others and the edge."""
     dots = axes.transData.transform(np.column_stack([x, y]))
@@ -117,7 +128,7 @@ def _name_dots(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
         places: list[tuple[float, Annotation]] = []
         for across, up, ha, va in sides:
             text = axes.annotate(
-                short(name, _LETTERS), (x[i], y[i]), (across, up), textcoords="offset points",
+                _on_lines(name), (x[i], y[i]), (across, up), textcoords="offset points",
                 ha=ha, va=va, fontsize=8.5, zorder=1.5,  # above the grid, below the dots
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip

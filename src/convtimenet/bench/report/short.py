@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+
+from scipy.stats import t
 
 from convtimenet.bench.report.costs import geometric_mean, relative_mase
 from convtimenet.bench.report.document import Table
 from convtimenet.bench.report.summary import Column, Grid, Result, Results, Task
 
-__all__ = ["Duel", "duels", "in_short", "listed"]
+__all__ = ["Duel", "between", "duels", "in_short", "listed"]
 
 _SCORES: tuple[tuple[Task, str], ...] = (
     ("forecasting", "MSE"),
     ("classification", "accuracy"),
     ("small series", "MASE"),
 )
+
+
+LEAST = 3
+"""Sets or series of an interval: that of two is too wide to say anything."""
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Duel:
     difference
         Ours less the other's: of errors in per cent, from the geometric mean of their ratios; of
         accuracy in percentage points. NaN without a row, or if an error is 0.
+    interval
+        The 95 % interval of the difference; None with fewer than `LEAST` sets or series.
     """
 
     ours: Column
@@ -42,6 +51,7 @@ class Duel:
     behind: int
     equal: int
     difference: float
+    interval: tuple[float, float] | None = None
 
     @property
     def rows(self) -> int:
@@ -60,13 +70,17 @@ def duels(grid: Grid, ours: Sequence[str], task: Task) -> list[Duel]:
     for own in (column for column in grid.columns if column.model in ours):
         for peer in (column for column in grid.columns if column.model not in ours):
             both = [
-                (grid.results[row, own], grid.results[row, peer])
+                row
                 for row in grid.rows
                 if (row, own) in grid.results and (row, peer) in grid.results
             ]
             if both:
-                pairs = [(value(one), value(other)) for one, other in both]
-                found.append(_duel(own, peer, len(both), pairs, less=task != "classification"))
+                pairs = [
+                    (value(grid.results[row, own]), value(grid.results[row, peer])) for row in both
+                ]
+                series = [row.dataset.partition("@")[0] for row in both]
+                less = task != "classification"
+                found.append(_duel(own, peer, len(both), pairs, series, less=less))
     return found
 
 
@@ -95,7 +109,9 @@ def in_short(several: Sequence[Results]) -> list[str | Table]:
             "Compared: sets and horizons in which both have a result, of those that the matrix "
             "names for both; scores are means over seeds, and small differences count too. On "
             "average: of errors from the geometric mean of their ratios, of accuracy from the mean "
-            "difference in percentage points.",
+            "difference in percentage points. In brackets: a 95 % interval, Student's t over the "
+            "sets, or over the series of small series; horizons of a set and cut-offs of a series "
+            f"depend on each other and count once. None with fewer than {LEAST} sets.",
             *([f"Without a result beside ours: {'; '.join(absent)}."] if absent else []),
         ],
     )
@@ -109,19 +125,49 @@ def _values(task: Task) -> Callable[[Result], float]:
 
 
 def _duel(
-    ours: Column, peer: Column, named: int, pairs: Sequence[tuple[float, float]], *, less: bool
+    ours: Column,
+    peer: Column,
+    named: int,
+    pairs: Sequence[tuple[float, float]],
+    series: Sequence[Hashable],
+    *,
+    less: bool,
 ) -> Duel:
-    known = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    """`series` says which pairs are of one set or series, and so depend on each other."""
+    finite = [all(map(math.isfinite, pair)) for pair in pairs]
+    known = [pair for pair, kept in zip(pairs, finite, strict=True) if kept]
+    of = [one for one, kept in zip(series, finite, strict=True) if kept]
     equal = sum(math.isclose(a, b, rel_tol=1e-9) for a, b in known)
     lower = sum(a < b and not math.isclose(a, b, rel_tol=1e-9) for a, b in known)
     higher = len(known) - equal - lower
     ahead, behind = (lower, higher) if less else (higher, lower)
-    difference = math.nan
+    difference, interval = math.nan, None
     if known and not less:
-        difference = 100 * statistics.fmean(a - b for a, b in known)
+        differences = [100 * (a - b) for a, b in known]
+        difference, interval = statistics.fmean(differences), _interval(differences, of)
     elif known and all(a > 0 and b > 0 for a, b in known):
         difference = 100 * (geometric_mean([a / b for a, b in known]) - 1)
-    return Duel(ours, peer, named, ahead, behind, equal, difference)
+        logs = _interval([math.log(a / b) for a, b in known], of)
+        interval = logs and (100 * math.expm1(logs[0]), 100 * math.expm1(logs[1]))
+    return Duel(ours, peer, named, ahead, behind, equal, difference, interval)
+
+
+def _interval(values: Sequence[float], of: Sequence[Hashable]) -> tuple[float, float] | None:
+    """The interval of a mean whose values depend on each other within sets.
+
+    Student's t over the sets, each with the sum of its deviations from the mean; with as many
+    values in every set that is the interval of the mean of the sets' means.
+    """
+    mean = statistics.fmean(values)
+    sums: dict[Hashable, float] = {}
+    for value, one in zip(values, of, strict=True):
+        sums[one] = sums.get(one, 0.0) + value - mean
+    n = len(sums)
+    if n < LEAST:
+        return None
+    error = math.sqrt(n / (n - 1) * sum(one**2 for one in sums.values())) / len(values)
+    half = float(t.ppf((1 + _LEVEL) / 2, n - 1)) * error
+    return mean - half, mean + half
 
 
 def _sentence(own: Column, found: Sequence[Duel], task: Task, score: str) -> str:
@@ -156,7 +202,14 @@ def _cells(duel: Duel, task: Task, score: str) -> list[str]:
     compared = str(duel.rows) if duel.rows == duel.named else f"{duel.rows} of {duel.named}"
     unit = " points" if task == "classification" else " %"
     mean = f"{duel.difference:+.1f}{unit}" if math.isfinite(duel.difference) else ""
+    mean += f" ({between(duel.interval)})" if duel.interval else ""
     return [*names, compared, str(duel.ahead), str(duel.behind), str(duel.equal), mean]
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval as "-19.4 to +2.8"."""
+    low, high = interval
+    return f"{low:+.1f} to {high:+.1f}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -45,7 +45,13 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A model with variants that never share a set and horizon."""
+    """A model with variants that never share a set and horizon.
+
+    Attributes
+    ----------
+    deterministic
+        Whether no variant's scores depend on the seed.
+    """
 
     title: str
     model: str
@@ -278,7 +284,11 @@ def columns_of(matrix: Matrix, cells: Iterable[Cell]) -> tuple[Column, ...]:
             title = str(settings.get("title", model))
             if len(groups) > 1:
                 title += f" ({', '.join(variants)})"
-            deterministic = settings.get("deterministic", False)
+            model_is = settings.get("deterministic", False)
+            deterministic = all(
+                settings.get("variants", {}).get(one, {}).get("deterministic", model_is)
+                for one in variants
+            )
             found.append(Column(title, model, tuple(variants), deterministic))
     return tuple(found)
 
