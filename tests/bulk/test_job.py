@@ -26,6 +26,7 @@ from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet, processes
 from convtimenet.bulk import engines, parts, predictor
+from convtimenet.bulk.local import map_parts
 from convtimenet.bulk.places import place_of
 from convtimenet.bulk.record import plan_of_job
 from convtimenet.bulk.runs import series_starts, source_facts
@@ -179,14 +180,14 @@ def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> No
             save_anew()
             return found
 
-        return engines._local(after, parts, workers, address, tick)
+        return map_parts(after, parts, workers, address, tick)  # pyright: ignore[reportArgumentType]
 
     def starts(ids):
         save_anew()
         return series_starts(ids)
 
     if at == "a part":
-        monkeypatch.setattr("convtimenet.bulk.job.series_starts", starts)
+        monkeypatch.setattr("convtimenet.bulk.work.series_starts", starts)
     else:
         monkeypatch.setitem(engines.ENGINES, "local", local)
     out = tmp_path / "out"
@@ -556,12 +557,12 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
     _run(model_folder, data, whole)
     code = (
         "import sys, time\n"
-        "from convtimenet.bulk import job\n"
-        "write = job.write_bytes\n"
+        "from convtimenet.bulk import job, work\n"
+        "write = work.write_bytes\n"
         "def slow(place, content):\n"
         "    write(place, content)\n"
         "    time.sleep(0.5 if 'part-' in place.path else 0)\n"
-        "job.write_bytes = slow\n"
+        "work.write_bytes = slow\n"
         "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
     )
     places = [str(model_folder), str(data), str(out)]

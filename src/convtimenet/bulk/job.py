@@ -12,20 +12,19 @@ A part is finished if its file is there and none in ``_failed``; the rest is don
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from convtimenet import processes
 from convtimenet.bulk import engines
-from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
+from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts
 from convtimenet.bulk.places import (
     Place,
     child,
@@ -37,25 +36,20 @@ from convtimenet.bulk.places import (
     remove,
     seen_below,
     would_read,
-    write_bytes,
 )
 from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.record import JOB, plan_of_job, settings_of
-from convtimenet.bulk.runs import series_starts
-from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
-from convtimenet.files import json_text, locked
-from convtimenet.progress import check_verbose, quiet, showing
+from convtimenet.bulk.work import FAILED, Outcome, Work
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.files import locked
+from convtimenet.progress import check_verbose, showing
 from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
 
 ROWS_PER_PART = 1_000_000
-_FAILED, _LOCK = "_failed", "_lock"
-_HOPELESS = 16
-"""Series of a part that fail before any succeeds, after which as many others, spread over the
-rest, are tried: if they fail too, it is given up."""
-
+_LOCK = "_lock"
 Engine = Literal["local", "ray", "spark", "dask"]
 
 
@@ -223,101 +217,6 @@ def predict_parquet(
     )
 
 
-Outcome = dict[str, Any]
-"""Of a part: its name, series forecast, rows read, and why series "failed", by id."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Read a part, forecast it and write the result; the one function that every engine maps."""
-
-    forecaster: BulkForecaster
-    folder: Place
-
-    def __call__(self, part: Part) -> Outcome:
-        with quiet():  # notices would repeat for every part
-            return self._done(part)
-
-    def _done(self, part: Part) -> Outcome:
-        self.forecaster.loaded()  # an error of the model's ends the job
-        parquet = parquet_module()
-        failed: dict[str, str] = {}
-        found: list[Any] = []
-        series = rows = 0
-        future = None
-        try:
-            columns = self.forecaster.columns(column_names(part.pieces[0]))
-            table = read_part(part, columns)
-            if part.ahead:
-                columns = self.forecaster.columns(column_names(part.ahead[0]), ahead=True)
-                future = read_pieces(part.ahead, columns)
-            starts = series_starts(table[self.forecaster.id_name])
-        except (ConvTimeNetError, OSError) as error:
-            failed[part.name] = str(error)
-        else:
-            bounds = np.append(starts, len(table))
-            for first, end, forecast in self._whole(table, future, bounds, failed):
-                found.append(forecast)
-                series += end - first
-                rows += int(bounds[end] - bounds[first])
-        told = child(child(self.folder, _FAILED), f"{part.name}.json")
-        if failed:  # first: a part with a file and without this one is finished
-            make_folder(child(self.folder, _FAILED))
-            write_bytes(told, json_text({"part": part.name, "failed": failed}, indent=1).encode())
-        if found:
-            import pyarrow as pa
-
-            buffer = io.BytesIO()
-            parquet.write_table(pa.concat_tables(found), buffer)
-            write_bytes(child(self.folder, f"{part.name}.parquet"), buffer.getvalue())
-        if not failed:
-            remove(told)
-        return {"part": part.name, "series": series, "rows": rows, "failed": failed}
-
-    def _whole(
-        self, table: Any, future: Any, bounds: np.ndarray, failed: dict[str, str]
-    ) -> Iterator[tuple[int, int, Any]]:
-        """Forecasts of ranges of series, halved until the series that fail are alone."""
-        names = table[self.forecaster.id_name]
-        ranges, good, first_reason = [(0, len(bounds) - 1)], 0, ""
-        while ranges:
-            first, end = ranges.pop()
-            try:
-                forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])], future)
-            except ConvTimeNetError as error:
-                self.forecaster.loaded()  # again
-                if end - first > 1:
-                    middle = (first + end) // 2
-                    ranges += [(middle, end), (first, middle)]
-                    continue
-                failed[str(names[int(bounds[first])].as_py())] = str(error)
-                first_reason = first_reason or str(error)
-                if not good and len(failed) >= _HOPELESS and end < len(bounds) - 1:
-                    good += self._any(table, future, bounds, end)
-                if not good and len(failed) >= _HOPELESS:
-                    for begin in bounds[end:-1].tolist():
-                        failed[str(names[begin].as_py())] = (
-                            f"not tried, as the first {_HOPELESS} series of its part and as many "
-                            f"others failed: {first_reason}"
-                        )
-                    return
-            else:
-                good += 1
-                yield first, end, forecast
-
-    def _any(self, table: Any, future: Any, bounds: np.ndarray, first: int) -> bool:
-        """Whether one of some series from `first` on can be forecast."""
-        last = len(bounds) - 2
-        for at in np.unique(np.linspace(first, last, _HOPELESS).astype(int)).tolist():
-            try:
-                self.forecaster(table[int(bounds[at]) : int(bounds[at + 1])], future)
-            except ConvTimeNetError:
-                self.forecaster.loaded()  # again
-            else:
-                return True
-        return False
-
-
 def _check_settings(forecaster: BulkForecaster) -> None:
     """Check level and h, by forecasting one series of the training table, whose covariates known
     ahead stay what they were."""
@@ -394,7 +293,7 @@ def _check_own(folder: Place, parts: Sequence[Part]) -> None:
 
 def _finished(folder: Place) -> set[str]:
     """Names of the parts that need no work."""
-    failed = {name.removesuffix(".json") for name in names_in(child(folder, _FAILED))}
+    failed = {name.removesuffix(".json") for name in names_in(child(folder, FAILED))}
     ending = ".parquet"
     return {
         name.removesuffix(ending) for name in names_in(folder) if name.endswith(ending)
@@ -427,7 +326,7 @@ def _own(folder: Place) -> Iterator[None]:
 
 def _tidy(folder: Place) -> None:
     """Remove what a killed run left half-written."""
-    for place in (folder, child(folder, _FAILED)):
+    for place in (folder, child(folder, FAILED)):
         for name in names_in(place):
             if name.startswith((".part-", f".{JOB}.")) and name.endswith(".tmp"):
                 remove(child(place, name))
