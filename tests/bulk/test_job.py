@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 import re
@@ -31,7 +32,13 @@ from convtimenet.bulk.places import place_of
 from convtimenet.bulk.record import plan_of_job
 from convtimenet.bulk.runs import series_starts, source_facts
 from convtimenet.cli.main import main
-from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+from convtimenet.errors import (
+    ArtefactError,
+    ConfigError,
+    DataError,
+    EngineError,
+    MissingExtraError,
+)
 from convtimenet.files import locked
 
 
@@ -274,6 +281,18 @@ def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) 
     assert (again.skipped, again.failed) == (2, found.failed)
 
 
+@pytest.mark.parametrize("content", [b"xx", b"", None])
+def test_a_damaged_part_is_done_again(model_folder, data, tmp_path, content) -> None:
+    """Also one whose end is cut off."""
+    out = tmp_path / "out"
+    _run(model_folder, data, out)
+    expected, path = pq.read_table(out), out / "part-000003.parquet"
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    found = _run(model_folder, data, out)
+    assert (found.done, found.skipped) == (1, 5)
+    assert pq.read_table(out).equals(expected)
+
+
 def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> None:
     table = long_table(names(0, 50), 4).to_pandas()
     table["y"] = "?"
@@ -282,6 +301,48 @@ def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> Non
     assert len(found.failed) == 50
     assert found.failed["s0049"].startswith("not tried")
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.rename(columns={"y": "z"}), r"the table lacks the channels 'y'; it has 'z'"),
+        (
+            lambda t: t.assign(ds=range(len(t))),
+            "whole numbers as time stamps, the model was fitted",
+        ),
+        (lambda t: t.assign(ds=t["ds"].dt.tz_localize("UTC")), "time zone 'UTC', those that the"),
+        (
+            lambda t: t.assign(y="abc"),
+            "row 0: expected a number, found 'abc'; write numbers, or leave the column out",
+        ),
+    ],
+)
+def test_what_no_series_of_the_files_could_be_read_with_is_refused(
+    model_folder, tmp_path, change, told
+) -> None:
+    """Before anything is written, with a remedy that a job has."""
+    change(long_table(names(0, 30)).to_pandas()).to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataError, match=rf"data\.parquet: .*{told}") as error:
+        _run(model_folder, tmp_path / "data.parquet", tmp_path / "out")
+    assert "_col" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (lambda t: t.assign(ds=pd.Timestamp("2024-01-01")), 8),  # no series is right
+        (lambda t: t.assign(y=None), 8),
+        (lambda t: t.assign(y=t["y"].astype(str).where(t["unique_id"] > "s0005", "abc")), 6),
+    ],
+)
+def test_what_single_series_lack_is_no_reason_not_to_begin(
+    model_folder, tmp_path, change, failed
+) -> None:
+    change(long_table(names(0, 8), 10).to_pandas()).to_parquet(tmp_path / "data.parquet")
+    found = _run(model_folder, tmp_path / "data.parquet", tmp_path / "out")
+    assert (len(found.failed), found.series) == (failed, 8 - failed)
 
 
 @pytest.mark.parametrize("number", [20, 49])
@@ -420,6 +481,12 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
             _run(model_folder, data, out, **settings)
     with pytest.raises(ConfigError, match="data: expected a place, found ''"):
         _run(model_folder, "", out)
+    for given, message in (
+        ([data], "data: expected a place as text, found list; .* or a pattern such as folder/"),
+        (7, "data: expected a place as text, found int; give its name$"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            _run(model_folder, given, out)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="expected the id column 'shop'"):
         _run(model_folder, data, out, id_col="shop")
     with pytest.raises(ArtefactError, match="no model folder"):
@@ -528,15 +595,73 @@ def test_what_an_engine_raises_is_told_in_a_line(
     assert "1 done, 1 done earlier" in capsys.readouterr().out
 
 
+def _fake_spark(monkeypatch, active: bool) -> list[str]:
+    """A session that runs, in this thread or in another one; returns what is done to it."""
+    done: list[str] = []
+
+    def fail(*given):
+        raise RuntimeError("no such cluster")
+
+    context = SimpleNamespace(master="local[2]", setLogLevel=done.append)
+    session = SimpleNamespace(sparkContext=context, range=fail, stop=lambda: done.append("stopped"))
+    sql, spark = ModuleType("pyspark.sql"), ModuleType("pyspark")
+    builder = SimpleNamespace(getOrCreate=lambda: session)
+    spark.SparkContext = SimpleNamespace(_active_spark_context=context)  # pyright: ignore[reportAttributeAccessIssue]
+    sql.SparkSession = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+        getActiveSession=lambda: session if active else None, builder=builder
+    )
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    return done
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_session_that_runs_stays_as_it_is(
+    model_folder, data, tmp_path, monkeypatch, active
+) -> None:
+    """Also one of another thread: a process has one context."""
+    done = _fake_spark(monkeypatch, active)
+    with pytest.raises(EngineError, match="no such cluster"):
+        _run(model_folder, data, tmp_path / "out", engine="spark")
+    assert done == []
+
+
+@pytest.mark.parametrize("address", [None, "auto", "10.0.0.1:6379", "ray://other:10001"])
+def test_a_cluster_of_ray_that_is_connected_stays_as_it_is(
+    model_folder, data, tmp_path, monkeypatch, address
+) -> None:
+    def fail(*given, **settings):
+        assert (context.enable_progress_bars, logger.level) == (False, logging.ERROR)
+        raise RuntimeError("no such cluster")
+
+    context, logger = SimpleNamespace(enable_progress_bars=True), logging.getLogger("ray.data")
+    ray, ray_data = ModuleType("ray"), ModuleType("ray.data")
+    of = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    for name, value in {
+        "is_initialized": lambda: True,
+        "get_runtime_context": lambda: of,
+        "cluster_resources": lambda: {"CPU": 2.0},
+        "shutdown": lambda: pytest.fail("shut down"),
+        "data": ray_data,
+    }.items():
+        setattr(ray, name, value)
+    ray_data.DataContext = SimpleNamespace(get_current=lambda: context)  # pyright: ignore[reportAttributeAccessIssue]
+    ray_data.from_items = fail  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray_data)
+    other = address == "ray://other:10001"
+    with pytest.raises(
+        ConfigError if other else EngineError,
+        match="connected to, '10.0.0.1:6379'; leave the address out" if other else "no such",
+    ):
+        _run(model_folder, data, tmp_path / "out", engine="ray", address=address)
+    assert (context.enable_progress_bars, logger.level) == (True, logging.NOTSET)
+
+
 def test_the_address_of_another_session_is_refused(
     model_folder, data, tmp_path, monkeypatch
 ) -> None:
-    context = SimpleNamespace(master="local[2]")
-    session = SimpleNamespace(sparkContext=context)
-    sql = ModuleType("pyspark.sql")
-    sql.SparkSession = SimpleNamespace(getActiveSession=lambda: session)  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "pyspark", ModuleType("pyspark"))
-    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    _fake_spark(monkeypatch, active=True)
     with pytest.raises(ConfigError, match=r"'spark://x:7077' .* whose master is 'local\[2\]'"):
         _run(model_folder, data, tmp_path / "out", engine="spark", address="spark://x:7077")
 

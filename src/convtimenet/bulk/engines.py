@@ -111,15 +111,25 @@ def _ray(
             return {"outcome": [json.dumps(work(parts[int(i)])) for i in batch["number"]]}
 
     own = not ray.is_initialized()
-    workers = workers or (cores() if address is None else None)
-    if own:
+    workers = workers or (cores() if own and address is None else None)
+    if not own:
+        running = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", running):
+            raise ConfigError(
+                f"the address {address!r} is not that of the cluster of Ray that this process is "
+                f"connected to, {running!r}; leave the address out to forecast on that cluster, or "
+                "call ray.shutdown() first"
+            )
+    else:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if address is None:
             quiet |= {"num_cpus": workers, "include_dashboard": False}
         ray.init(address=address, **quiet)
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, logger.level
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.enable_progress_bars = False
+        logger.setLevel(logging.ERROR)
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         numbers = ray.data.from_items(
             [{"number": i} for i in range(len(parts))], override_num_blocks=len(parts)
@@ -133,6 +143,8 @@ def _ray(
             tick(1)
         return found
     finally:
+        context.enable_progress_bars = bars
+        logger.setLevel(level)
         if own:
             ray.shutdown()
 
@@ -145,6 +157,7 @@ def _spark(
     tick: Callable[[float], None],
 ) -> list[Outcome]:
     import pandas as pd
+    from pyspark import SparkContext  # pyright: ignore[reportMissingImports]
     from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
 
     def run(frames: Iterator[Any]) -> Iterator[Any]:
@@ -152,8 +165,10 @@ def _spark(
             told = [json.dumps(work(parts[i])) for i in frame["id"]]
             yield pd.DataFrame({"outcome": told})
 
-    session = SparkSession.getActiveSession()
-    own = session is None
+    session = SparkSession.getActiveSession()  # of this thread; the context is the process's
+    own = session is None and SparkContext._active_spark_context is None
+    if session is None and not own:
+        session = SparkSession.builder.getOrCreate()
     if session is None:
         if address is None or address.startswith("local"):
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

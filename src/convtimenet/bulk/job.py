@@ -7,14 +7,17 @@ read as such. It holds
 - ``_job.json``, what the job is (`convtimenet.bulk.record`),
 - ``_failed/part-000000.json``, the series of a part that failed, and why.
 
-A part is finished if its file is there and none in ``_failed``; the rest is done by the next run.
+A part is finished if its file is there, with its Parquet footer, and none in ``_failed``; the rest
+is done by the next run.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,11 +27,13 @@ import numpy as np
 
 from convtimenet import processes
 from convtimenet.bulk import engines
+from convtimenet.bulk.looks import check_rows
 from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts
 from convtimenet.bulk.places import (
     Place,
     child,
     exists,
+    has_footer,
     make_folder,
     names_in,
     parquet_module,
@@ -47,6 +52,8 @@ from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_PART = 1_000_000
 _LOCK = "_lock"
@@ -127,12 +134,13 @@ def predict_parquet(
         Rows that a worker reads at a time, about.
     workers
         Processes, of one thread each. By default one for "local", which is then this process, and
-        one a core for the others; ignored by a cluster at `address` that has its own.
+        one a core for the others. Of a running cluster, Ray uses that many (by default one a core
+        of it), Spark and Dask all that it has.
     address
         A running cluster: for Ray "auto" or ray://, for Spark its master, for Dask its scheduler.
         By default one is started on this machine and stopped at the end, or for Ray and Spark the
-        one that this process is connected to is used; in a session of Spark the address can only
-        be its own master.
+        one that this process is connected to is used; the address can then only be its own: the
+        master of the session of Spark, or for Ray "auto" or that of its GCS.
     device
         Device of the workers.
     verbose
@@ -149,7 +157,7 @@ def predict_parquet(
         If `model` holds no forecaster.
     DataError
         If the files cannot be split into whole series, or those of `future` do not suit them
-        (`convtimenet.bulk.parts`).
+        (`convtimenet.bulk.parts`), or the model can read no row of them (columns, kind of times).
     ConfigError
         If `out` belongs to another job or a running one, a setting is out of range, the model reads
         covariates known ahead and `future` is missing, or the reverse, or this process is one of
@@ -167,11 +175,19 @@ def predict_parquet(
     workers = None if workers is None else whole_number("workers", workers)
     check_verbose(verbose)
     for name, text in (("data", data), ("out", out), ("future", future), ("id_col", id_col)):
-        if text is not None and not os.fspath(text):
-            raise ConfigError(
-                f"{name}: expected a {'column' if name == 'id_col' else 'place'}, "
-                f"found {text!r}; give its name"
+        what = "column" if name == "id_col" else "place"
+        if text is not None and not isinstance(
+            text, str if name == "id_col" else str | os.PathLike
+        ):
+            several = (
+                "; several files are given by their folder, or a pattern such as folder/*.parquet"
             )
+            raise ConfigError(
+                f"{name}: expected a {what} as text, found {type(text).__name__}; give its name"
+                + (several if isinstance(text, list | tuple) and name in ("data", "future") else "")
+            )
+        if text is not None and not os.fspath(text):
+            raise ConfigError(f"{name}: expected a {what}, found {text!r}; give its name")
     if address is not None and engine == "local":
         raise ConfigError(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
@@ -190,6 +206,7 @@ def predict_parquet(
         known = forecaster.known_ids()
         plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted, known)
         _check_ahead(forecaster, plan)
+        check_rows(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
         _check_own(folder, plan.parts)
@@ -292,12 +309,20 @@ def _check_own(folder: Place, parts: Sequence[Part]) -> None:
 
 
 def _finished(folder: Place) -> set[str]:
-    """Names of the parts that need no work."""
+    """Names of the parts that need no work; the file of a part that is damaged is removed, as the
+    folder could not be read as a table with it."""
     failed = {name.removesuffix(".json") for name in names_in(child(folder, FAILED))}
     ending = ".parquet"
-    return {
-        name.removesuffix(ending) for name in names_in(folder) if name.endswith(ending)
-    } - failed
+    names = [name for name in names_in(folder) if name.endswith(ending)]
+    places = [child(folder, name) for name in names]
+    with ThreadPoolExecutor() as threads:  # at an address each waits
+        whole = list(threads.map(has_footer, places))
+    for place, good in zip(places, whole, strict=True):
+        if not good:
+            log.warning("%s is damaged; its part is done again", place)
+            remove(place)
+    good = (name for name, good in zip(names, whole, strict=True) if good)
+    return {name.removesuffix(ending) for name in good} - failed
 
 
 @contextmanager

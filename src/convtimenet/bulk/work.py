@@ -16,6 +16,7 @@ from convtimenet.bulk.runs import series_starts
 from convtimenet.errors import ConvTimeNetError
 from convtimenet.files import json_text
 from convtimenet.progress import quiet
+from convtimenet.wording import written_for
 
 __all__ = ["FAILED", "Outcome", "Work"]
 
@@ -37,7 +38,8 @@ class Work:
     folder: Place
 
     def __call__(self, part: Part) -> Outcome:
-        with quiet():  # notices would repeat for every part
+        # notices would repeat for every part, and there are no options to read a file anew
+        with quiet(), written_for("client"):
             return self._done(part)
 
     def _done(self, part: Part) -> Outcome:
