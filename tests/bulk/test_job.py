@@ -281,6 +281,34 @@ def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) 
     assert (again.skipped, again.failed) == (2, found.failed)
 
 
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_texts_of_all_parts_are_read_by_one_rule(
+    model_folder, model, tmp_path, first, form
+) -> None:
+    """Also by the next run: in one part every date and number could be read in another way."""
+    open_, clear = long_table(names(0, 10), 9).to_pandas(), long_table(names(10, 20)).to_pandas()
+    open_["y"] = open_["y"].map(lambda y: float(round(2000 + abs(y))))
+    clear["y"] += 2000.5
+    table = pd.concat([open_, clear] if first == "a" else [clear, open_], ignore_index=True)
+    expected = model.predict(table)
+    table["ds"] = table["ds"].dt.strftime(form)
+    table["y"] = [f"{y:_.3f}".replace(".", ",").replace("_", ".") for y in table["y"]]
+    table["y"] = table["y"].str.replace(",000", "")
+    assert table["y"].str.fullmatch(r"2\.0\d\d").sum() == 90
+    data, out = tmp_path / "data.parquet", tmp_path / "out"
+    table.to_parquet(data)
+    assert _run(model_folder, data, out, rows_per_part=90).failed == {}
+    found = pq.read_table(out).to_pandas()
+    assert (found["ds"] == expected["ds"]).all()
+    np.testing.assert_allclose(found["ConvTimeNet"], expected["ConvTimeNet"], rtol=1e-4)
+    parts = sorted(out.glob("part-*.parquet"))
+    assert len(parts) > 2
+    (parts[0] if first == "a" else parts[-1]).unlink()
+    assert _run(model_folder, data, out, rows_per_part=90).failed == {}
+    assert pq.read_table(out).to_pandas().equals(found)
+
+
 @pytest.mark.parametrize("content", [b"xx", b"", None])
 def test_a_damaged_part_is_done_again(model_folder, data, tmp_path, content) -> None:
     """Also one whose end is cut off."""

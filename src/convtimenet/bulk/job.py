@@ -27,7 +27,7 @@ import numpy as np
 
 from convtimenet import processes
 from convtimenet.bulk import engines
-from convtimenet.bulk.looks import check_rows
+from convtimenet.bulk.looks import check_rows, with_rules
 from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts
 from convtimenet.bulk.places import (
     Place,
@@ -200,12 +200,13 @@ def predict_parquet(
     plan_of = None if future is None else place_of(os.fspath(future))
     settings = settings_of(forecaster, source, plan_of, rows)
     _check_folder(folder, source, plan_of)
-    plan = None
-    if not exists(child(folder, JOB)):  # before anything is written
+    plan, begun = None, exists(child(folder, JOB))
+    if not begun:  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
         known = forecaster.known_ids()
         plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted, known)
         _check_ahead(forecaster, plan)
+        forecaster = with_rules(forecaster, plan)
         check_rows(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
@@ -215,6 +216,7 @@ def predict_parquet(
         skipped = len(plan.parts) - len(todo)
         outcomes: list[Outcome] = []
         if todo:
+            forecaster = with_rules(forecaster, plan) if begun else forecaster
             with showing("forecasting", verbose, busy=True) as task:
                 task.expect(len(plan.parts), done=skipped)
                 work = Work(forecaster, folder)

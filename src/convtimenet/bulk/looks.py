@@ -1,16 +1,20 @@
-"""A look at the rows of a job before it begins: whether any could be read as those of its model."""
+"""A look at the rows of a job before it begins: whether any could be read as those of its model,
+and by which rules texts are read, which must be the same for all parts."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convtimenet.bulk.parts import Plan, column_names, read_pieces
+from convtimenet.bulk.places import Stored, parquet_module
 from convtimenet.bulk.predictor import BulkForecaster
-from convtimenet.bulk.runs import Piece, series_starts
-from convtimenet.data.text.numbers import is_missing
+from convtimenet.bulk.runs import BATCH, Piece, damaged, opened, series_starts
+from convtimenet.data.text.numbers import decimal_of, is_missing
 from convtimenet.errors import ConvTimeNetError, DataError
 from convtimenet.progress import quiet
 from convtimenet.wording import written_for
@@ -18,11 +22,65 @@ from convtimenet.wording import written_for
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_rows"]
+__all__ = ["check_rows", "with_rules"]
 
 _PLACES = 16
 _ROWS = 1000
 """Rows at a place, at most."""
+_DAY_AND_MONTH = re.compile(r"\D*(\d{1,2})[-/.] ?(\d{1,2})[-/.] ?\d{4}", re.ASCII)
+"""The beginning of a date with both before the year."""
+
+
+def with_rules(forecaster: BulkForecaster, plan: Plan) -> BulkForecaster:
+    """A forecaster that reads the texts of all parts by the same rules: those of the model, else of
+    the first texts of the source that leave no choice. A part alone may leave one, or another one.
+    """
+    model = forecaster.loaded()
+    dated = model.time_format is None and model.dayfirst is None
+    marked = model.decimal is None
+    rules: dict[str, Any] = {}
+    pieces = [piece for part in plan.parts for piece in (*part.pieces, *part.ahead)]
+    files = dict.fromkeys(piece.file for piece in pieces)
+    for texts in (texts for file in files for texts in _texts(forecaster, file)):
+        for match in filter(None, map(_DAY_AND_MONTH.match, texts if dated else ())):
+            if max(int(match[1]), int(match[2])) > 12:
+                rules["dayfirst"], dated = int(match[1]) > 12, False
+                break
+        if marked and (decimal := decimal_of([texts])):
+            rules["decimal"], marked = decimal, False
+        if not (dated or marked):
+            break
+    return replace(forecaster, **rules)
+
+
+def _texts(forecaster: BulkForecaster, file: Stored) -> Iterator[list[str]]:
+    """The different texts of the columns of a file that a forecast reads as times or numbers, batch
+    by batch."""
+    import pyarrow as pa
+
+    reads = {*(forecaster.reads() or ()), *(forecaster.reads(ahead=True) or ())}
+    others = {forecaster.id_name, *forecaster.loaded().terms.texts}
+    with opened(file, parquet_module()) as parquet:
+        names = [
+            one.name
+            for one in parquet.schema_arrow
+            if (not reads or one.name in reads) and one.name not in others
+            if _is_text(one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
+        ]
+        if not names:
+            return
+        try:
+            for batch in parquet.iter_batches(BATCH, columns=names, use_threads=False):
+                for column in batch.columns:
+                    yield [text for text in column.unique().to_pylist() if text is not None]
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(file.place, error) from error
+
+
+def _is_text(of: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
 
 
 def check_rows(forecaster: BulkForecaster, plan: Plan) -> None:
