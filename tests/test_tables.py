@@ -259,7 +259,10 @@ def others(notices: tuple[str, ...]) -> tuple[str, ...]:
 def test_what_is_missing_is_nan_and_the_rest_as_it_was(array: np.ndarray) -> None:
     known = np.isfinite(array)
     if not known.any(axis=0).all():
-        with pytest.raises(DataError, match="every value is missing"):
+        infinite = np.isinf(array[:, ~known.any(axis=0)])
+        kind = "missing or infinite" if infinite.any() else "missing"
+        kind = "infinite" if infinite.all() else kind
+        with pytest.raises(DataError, match=f"every value is {kind};"):
             read_table(array)
         return
     before = array.copy()

@@ -31,8 +31,8 @@ __all__ = [
 
 Reader = Literal["caller", "client", "page"]
 """Who reads messages: callers of Python or the command line, who have options; clients of the HTTP
-server, who can only send something else; users of the page of ``convtimenet app``, who have its
-controls."""
+server and of jobs on files, who can only give something else; users of the page of
+``convtimenet app``, who have its controls."""
 _READER: ContextVar[Reader] = ContextVar("reader", default="caller")
 
 
@@ -54,7 +54,7 @@ def advice(options: str, client: str, page: str | None = None) -> str:
     options
         For callers of Python or the command line; the only place for names of options.
     client
-        For clients of the HTTP server.
+        For clients of the HTTP server and of jobs on files.
     page
         For users of the page, with the names of its controls; None where it has none for this, and
         what is said to clients holds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 import re
@@ -26,11 +27,18 @@ from long_tables import long_table, names
 
 from convtimenet import BulkForecaster, ConvTimeNetForecaster, predict_parquet, processes
 from convtimenet.bulk import engines, parts, predictor
+from convtimenet.bulk.local import map_parts
 from convtimenet.bulk.places import place_of
 from convtimenet.bulk.record import plan_of_job
 from convtimenet.bulk.runs import series_starts, source_facts
 from convtimenet.cli.main import main
-from convtimenet.errors import ArtefactError, ConfigError, DataError, MissingExtraError
+from convtimenet.errors import (
+    ArtefactError,
+    ConfigError,
+    DataError,
+    EngineError,
+    MissingExtraError,
+)
 from convtimenet.files import locked
 
 
@@ -179,14 +187,14 @@ def test_a_job_has_one_model(model, data, tmp_path, monkeypatch, at, kept) -> No
             save_anew()
             return found
 
-        return engines._local(after, parts, workers, address, tick)
+        return map_parts(after, parts, workers, address, tick)  # pyright: ignore[reportArgumentType]
 
     def starts(ids):
         save_anew()
         return series_starts(ids)
 
     if at == "a part":
-        monkeypatch.setattr("convtimenet.bulk.job.series_starts", starts)
+        monkeypatch.setattr("convtimenet.bulk.work.series_starts", starts)
     else:
         monkeypatch.setitem(engines.ENGINES, "local", local)
     out = tmp_path / "out"
@@ -273,6 +281,46 @@ def test_series_that_fail_do_not_stop_the_others(model_folder, model, tmp_path) 
     assert (again.skipped, again.failed) == (2, found.failed)
 
 
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_texts_of_all_parts_are_read_by_one_rule(
+    model_folder, model, tmp_path, first, form
+) -> None:
+    """Also by the next run: in one part every date and number could be read in another way."""
+    open_, clear = long_table(names(0, 10), 9).to_pandas(), long_table(names(10, 20)).to_pandas()
+    open_["y"] = open_["y"].map(lambda y: float(round(2000 + abs(y))))
+    clear["y"] += 2000.5
+    table = pd.concat([open_, clear] if first == "a" else [clear, open_], ignore_index=True)
+    expected = model.predict(table)
+    table["ds"] = table["ds"].dt.strftime(form)
+    table["y"] = [f"{y:_.3f}".replace(".", ",").replace("_", ".") for y in table["y"]]
+    table["y"] = table["y"].str.replace(",000", "")
+    assert table["y"].str.fullmatch(r"2\.0\d\d").sum() == 90
+    data, out = tmp_path / "data.parquet", tmp_path / "out"
+    table.to_parquet(data)
+    assert _run(model_folder, data, out, rows_per_part=90).failed == {}
+    found = pq.read_table(out).to_pandas()
+    assert (found["ds"] == expected["ds"]).all()
+    np.testing.assert_allclose(found["ConvTimeNet"], expected["ConvTimeNet"], rtol=1e-4)
+    parts = sorted(out.glob("part-*.parquet"))
+    assert len(parts) > 2
+    (parts[0] if first == "a" else parts[-1]).unlink()
+    assert _run(model_folder, data, out, rows_per_part=90).failed == {}
+    assert pq.read_table(out).to_pandas().equals(found)
+
+
+@pytest.mark.parametrize("content", [b"xx", b"", None])
+def test_a_damaged_part_is_done_again(model_folder, data, tmp_path, content) -> None:
+    """Also one whose end is cut off."""
+    out = tmp_path / "out"
+    _run(model_folder, data, out)
+    expected, path = pq.read_table(out), out / "part-000003.parquet"
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    found = _run(model_folder, data, out)
+    assert (found.done, found.skipped) == (1, 5)
+    assert pq.read_table(out).equals(expected)
+
+
 def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> None:
     table = long_table(names(0, 50), 4).to_pandas()
     table["y"] = "?"
@@ -281,6 +329,48 @@ def test_a_part_without_a_good_series_is_given_up(model_folder, tmp_path) -> Non
     assert len(found.failed) == 50
     assert found.failed["s0049"].startswith("not tried")
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.rename(columns={"y": "z"}), r"the table lacks the channels 'y'; it has 'z'"),
+        (
+            lambda t: t.assign(ds=range(len(t))),
+            "whole numbers as time stamps, the model was fitted",
+        ),
+        (lambda t: t.assign(ds=t["ds"].dt.tz_localize("UTC")), "time zone 'UTC', those that the"),
+        (
+            lambda t: t.assign(y="abc"),
+            "row 0: expected a number, found 'abc'; write numbers, or leave the column out",
+        ),
+    ],
+)
+def test_what_no_series_of_the_files_could_be_read_with_is_refused(
+    model_folder, tmp_path, change, told
+) -> None:
+    """Before anything is written, with a remedy that a job has."""
+    change(long_table(names(0, 30)).to_pandas()).to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataError, match=rf"data\.parquet: .*{told}") as error:
+        _run(model_folder, tmp_path / "data.parquet", tmp_path / "out")
+    assert "_col" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (lambda t: t.assign(ds=pd.Timestamp("2024-01-01")), 8),  # no series is right
+        (lambda t: t.assign(y=None), 8),
+        (lambda t: t.assign(y=t["y"].astype(str).where(t["unique_id"] > "s0005", "abc")), 6),
+    ],
+)
+def test_what_single_series_lack_is_no_reason_not_to_begin(
+    model_folder, tmp_path, change, failed
+) -> None:
+    change(long_table(names(0, 8), 10).to_pandas()).to_parquet(tmp_path / "data.parquet")
+    found = _run(model_folder, tmp_path / "data.parquet", tmp_path / "out")
+    assert (len(found.failed), found.series) == (failed, 8 - failed)
 
 
 @pytest.mark.parametrize("number", [20, 49])
@@ -419,6 +509,12 @@ def test_wrong_settings_fail_before_anything_is_written(model_folder, data, tmp_
             _run(model_folder, data, out, **settings)
     with pytest.raises(ConfigError, match="data: expected a place, found ''"):
         _run(model_folder, "", out)
+    for given, message in (
+        ([data], "data: expected a place as text, found list; .* or a pattern such as folder/"),
+        (7, "data: expected a place as text, found int; give its name$"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            _run(model_folder, given, out)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="expected the id column 'shop'"):
         _run(model_folder, data, out, id_col="shop")
     with pytest.raises(ArtefactError, match="no model folder"):
@@ -527,15 +623,73 @@ def test_what_an_engine_raises_is_told_in_a_line(
     assert "1 done, 1 done earlier" in capsys.readouterr().out
 
 
+def _fake_spark(monkeypatch, active: bool) -> list[str]:
+    """A session that runs, in this thread or in another one; returns what is done to it."""
+    done: list[str] = []
+
+    def fail(*given):
+        raise RuntimeError("no such cluster")
+
+    context = SimpleNamespace(master="local[2]", setLogLevel=done.append)
+    session = SimpleNamespace(sparkContext=context, range=fail, stop=lambda: done.append("stopped"))
+    sql, spark = ModuleType("pyspark.sql"), ModuleType("pyspark")
+    builder = SimpleNamespace(getOrCreate=lambda: session)
+    spark.SparkContext = SimpleNamespace(_active_spark_context=context)  # pyright: ignore[reportAttributeAccessIssue]
+    sql.SparkSession = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+        getActiveSession=lambda: session if active else None, builder=builder
+    )
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    return done
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_session_that_runs_stays_as_it_is(
+    model_folder, data, tmp_path, monkeypatch, active
+) -> None:
+    """Also one of another thread: a process has one context."""
+    done = _fake_spark(monkeypatch, active)
+    with pytest.raises(EngineError, match="no such cluster"):
+        _run(model_folder, data, tmp_path / "out", engine="spark")
+    assert done == []
+
+
+@pytest.mark.parametrize("address", [None, "auto", "10.0.0.1:6379", "ray://other:10001"])
+def test_a_cluster_of_ray_that_is_connected_stays_as_it_is(
+    model_folder, data, tmp_path, monkeypatch, address
+) -> None:
+    def fail(*given, **settings):
+        assert (context.enable_progress_bars, logger.level) == (False, logging.ERROR)
+        raise RuntimeError("no such cluster")
+
+    context, logger = SimpleNamespace(enable_progress_bars=True), logging.getLogger("ray.data")
+    ray, ray_data = ModuleType("ray"), ModuleType("ray.data")
+    of = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    for name, value in {
+        "is_initialized": lambda: True,
+        "get_runtime_context": lambda: of,
+        "cluster_resources": lambda: {"CPU": 2.0},
+        "shutdown": lambda: pytest.fail("shut down"),
+        "data": ray_data,
+    }.items():
+        setattr(ray, name, value)
+    ray_data.DataContext = SimpleNamespace(get_current=lambda: context)  # pyright: ignore[reportAttributeAccessIssue]
+    ray_data.from_items = fail  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray_data)
+    other = address == "ray://other:10001"
+    with pytest.raises(
+        ConfigError if other else EngineError,
+        match="connected to, '10.0.0.1:6379'; leave the address out" if other else "no such",
+    ):
+        _run(model_folder, data, tmp_path / "out", engine="ray", address=address)
+    assert (context.enable_progress_bars, logger.level) == (True, logging.NOTSET)
+
+
 def test_the_address_of_another_session_is_refused(
     model_folder, data, tmp_path, monkeypatch
 ) -> None:
-    context = SimpleNamespace(master="local[2]")
-    session = SimpleNamespace(sparkContext=context)
-    sql = ModuleType("pyspark.sql")
-    sql.SparkSession = SimpleNamespace(getActiveSession=lambda: session)  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "pyspark", ModuleType("pyspark"))
-    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    _fake_spark(monkeypatch, active=True)
     with pytest.raises(ConfigError, match=r"'spark://x:7077' .* whose master is 'local\[2\]'"):
         _run(model_folder, data, tmp_path / "out", engine="spark", address="spark://x:7077")
 
@@ -556,12 +710,12 @@ def test_a_killed_job_goes_on(model_folder, data, tmp_path) -> None:
     _run(model_folder, data, whole)
     code = (
         "import sys, time\n"
-        "from convtimenet.bulk import job\n"
-        "write = job.write_bytes\n"
+        "from convtimenet.bulk import job, work\n"
+        "write = work.write_bytes\n"
         "def slow(place, content):\n"
         "    write(place, content)\n"
         "    time.sleep(0.5 if 'part-' in place.path else 0)\n"
-        "job.write_bytes = slow\n"
+        "work.write_bytes = slow\n"
         "job.predict_parquet(*sys.argv[1:], rows_per_part=200, verbose=0)\n"
     )
     places = [str(model_folder), str(data), str(out)]

@@ -1,4 +1,5 @@
-"""What maps a function over the parts of a job: processes of this machine, Ray, Spark or Dask.
+"""What maps a function over the parts of a job: processes of this machine (`local`), Ray, Spark or
+Dask.
 
 Each engine runs the same function and retries what a lost worker had begun; it is told where a
 result goes, not how it is made, so all of them write the same forecasts.
@@ -10,33 +11,26 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from convtimenet.bulk.local import map_parts
 from convtimenet.bulk.parts import Part
+from convtimenet.bulk.work import Outcome, Work
 from convtimenet.errors import ConfigError, ConvTimeNetError, EngineError, MissingExtraError
 from convtimenet.names import meant
 from convtimenet.processes import cores
 
 __all__ = ["ENGINES", "engine"]
 
-log = logging.getLogger(__name__)
-
-_TRIES = 3
-"""Times that a local worker may be lost before the job ends."""
 _LOOK = 0.5
-"""Seconds between looks at what Spark has done, and at who started a process."""
+"""Seconds between looks at what Spark has done."""
 
-Mapped = Callable[[Part], dict[str, Any]]
 Engine = Callable[
-    [Mapped, Sequence[Part], int | None, str | None, Callable[[float], None]], list[dict[str, Any]]
+    [Work, Sequence[Part], int | None, str | None, Callable[[float], None]], list[Outcome]
 ]
 """The function, the parts, workers, address, and what to call with the number of parts done."""
 
@@ -102,70 +96,13 @@ def _told(error: BaseException) -> str:
     return next(filter(_RAISED.match, found), found[-1] if found else "no text")
 
 
-def _begin() -> None:
-    """In a process: leave Ctrl-C to the one that started it, which lets parts end, and end with it
-    if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _local(
-    work: Mapped,
-    parts: Sequence[Part],
-    workers: int | None,
-    address: str | None,
-    tick: Callable[[float], None],
-) -> list[dict[str, Any]]:
-    # its processes do not run the caller's script again, so that this needs no guard of its main
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    found: list[dict[str, Any]] = []
-    if workers in (None, 1):
-        for part in parts:
-            found.append(work(part))
-            tick(1)
-        return found
-    left = {part.name: part for part in parts}
-    for attempt in range(_TRIES):
-        pool = ProcessPoolExecutor(workers, initializer=_begin)
-        futures: dict[Any, str] = {}
-        try:
-            futures |= {pool.submit(work, part): name for name, part in left.items()}
-            for future in as_completed(futures):
-                found.append(future.result())
-                del left[futures[future]]
-                tick(1)
-        except BrokenProcessPool as error:
-            if attempt == _TRIES - 1:
-                raise ConfigError(
-                    f"{_TRIES} times a worker was killed, maybe for its memory; {len(left)} parts "
-                    "are left: go on with fewer workers, or in another folder with fewer "
-                    "rows_per_part"
-                ) from error
-            log.warning("a worker was killed; %d parts are tried again", len(left))
-        finally:
-            for future in futures:
-                future.cancel()
-            pool.shutdown()
-        if not left:
-            break
-    return found
-
-
 def _ray(
-    work: Mapped,
+    work: Work,
     parts: Sequence[Part],
     workers: int | None,
     address: str | None,
     tick: Callable[[float], None],
-) -> list[dict[str, Any]]:
+) -> list[Outcome]:
     import ray  # pyright: ignore[reportMissingImports]
     import ray.data  # pyright: ignore[reportMissingImports]
 
@@ -174,15 +111,25 @@ def _ray(
             return {"outcome": [json.dumps(work(parts[int(i)])) for i in batch["number"]]}
 
     own = not ray.is_initialized()
-    workers = workers or (cores() if address is None else None)
-    if own:
+    workers = workers or (cores() if own and address is None else None)
+    if not own:
+        running = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", running):
+            raise ConfigError(
+                f"the address {address!r} is not that of the cluster of Ray that this process is "
+                f"connected to, {running!r}; leave the address out to forecast on that cluster, or "
+                "call ray.shutdown() first"
+            )
+    else:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if address is None:
             quiet |= {"num_cpus": workers, "include_dashboard": False}
         ray.init(address=address, **quiet)
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, logger.level
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.enable_progress_bars = False
+        logger.setLevel(logging.ERROR)
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         numbers = ray.data.from_items(
             [{"number": i} for i in range(len(parts))], override_num_blocks=len(parts)
@@ -196,18 +143,21 @@ def _ray(
             tick(1)
         return found
     finally:
+        context.enable_progress_bars = bars
+        logger.setLevel(level)
         if own:
             ray.shutdown()
 
 
 def _spark(
-    work: Mapped,
+    work: Work,
     parts: Sequence[Part],
     workers: int | None,
     address: str | None,
     tick: Callable[[float], None],
-) -> list[dict[str, Any]]:
+) -> list[Outcome]:
     import pandas as pd
+    from pyspark import SparkContext  # pyright: ignore[reportMissingImports]
     from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports]
 
     def run(frames: Iterator[Any]) -> Iterator[Any]:
@@ -215,8 +165,10 @@ def _spark(
             told = [json.dumps(work(parts[i])) for i in frame["id"]]
             yield pd.DataFrame({"outcome": told})
 
-    session = SparkSession.getActiveSession()
-    own = session is None
+    session = SparkSession.getActiveSession()  # of this thread; the context is the process's
+    own = session is None and SparkContext._active_spark_context is None
+    if session is None and not own:
+        session = SparkSession.builder.getOrCreate()
     if session is None:
         if address is None or address.startswith("local"):
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -285,12 +237,12 @@ def _watched(session: Any, collect: Callable[[], list[Any]], tick: Callable[[flo
 
 
 def _dask(
-    work: Mapped,
+    work: Work,
     parts: Sequence[Part],
     workers: int | None,
     address: str | None,
     tick: Callable[[float], None],
-) -> list[dict[str, Any]]:
+) -> list[Outcome]:
     from distributed import (  # pyright: ignore[reportMissingImports]
         Client,
         LocalCluster,
@@ -321,4 +273,4 @@ def _dask(
             cluster.close()
 
 
-ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "spark": _spark, "dask": _dask}
+ENGINES: dict[str, Engine] = {"local": map_parts, "ray": _ray, "spark": _spark, "dask": _dask}

@@ -7,29 +7,33 @@ read as such. It holds
 - ``_job.json``, what the job is (`convtimenet.bulk.record`),
 - ``_failed/part-000000.json``, the series of a part that failed, and why.
 
-A part is finished if its file is there and none in ``_failed``; the rest is done by the next run.
+A part is finished if its file is there, with its Parquet footer, and none in ``_failed``; the rest
+is done by the next run.
 """
 
 from __future__ import annotations
 
-import io
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from convtimenet import processes
 from convtimenet.bulk import engines
-from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts, read_part, read_pieces
+from convtimenet.bulk.looks import check_rows, with_rules
+from convtimenet.bulk.parts import Part, Plan, column_names, plan_parts
 from convtimenet.bulk.places import (
     Place,
     child,
     exists,
+    has_footer,
     make_folder,
     names_in,
     parquet_module,
@@ -37,25 +41,22 @@ from convtimenet.bulk.places import (
     remove,
     seen_below,
     would_read,
-    write_bytes,
 )
 from convtimenet.bulk.predictor import BulkForecaster
 from convtimenet.bulk.record import JOB, plan_of_job, settings_of
-from convtimenet.bulk.runs import series_starts
-from convtimenet.errors import ConfigError, ConvTimeNetError, DataError
-from convtimenet.files import json_text, locked
-from convtimenet.progress import check_verbose, quiet, showing
+from convtimenet.bulk.work import FAILED, Outcome, Work
+from convtimenet.errors import ConfigError, DataError
+from convtimenet.files import locked
+from convtimenet.progress import check_verbose, showing
 from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
 __all__ = ["BulkResult", "predict_parquet"]
 
-ROWS_PER_PART = 1_000_000
-_FAILED, _LOCK = "_failed", "_lock"
-_HOPELESS = 16
-"""Series of a part that fail before any succeeds, after which as many others, spread over the
-rest, are tried: if they fail too, it is given up."""
+log = logging.getLogger(__name__)
 
+ROWS_PER_PART = 1_000_000
+_LOCK = "_lock"
 Engine = Literal["local", "ray", "spark", "dask"]
 
 
@@ -133,12 +134,13 @@ def predict_parquet(
         Rows that a worker reads at a time, about.
     workers
         Processes, of one thread each. By default one for "local", which is then this process, and
-        one a core for the others; ignored by a cluster at `address` that has its own.
+        one a core for the others. Of a running cluster, Ray uses that many (by default one a core
+        of it), Spark and Dask all that it has.
     address
         A running cluster: for Ray "auto" or ray://, for Spark its master, for Dask its scheduler.
         By default one is started on this machine and stopped at the end, or for Ray and Spark the
-        one that this process is connected to is used; in a session of Spark the address can only
-        be its own master.
+        one that this process is connected to is used; the address can then only be its own: the
+        master of the session of Spark, or for Ray "auto" or that of its GCS.
     device
         Device of the workers.
     verbose
@@ -155,7 +157,7 @@ def predict_parquet(
         If `model` holds no forecaster.
     DataError
         If the files cannot be split into whole series, or those of `future` do not suit them
-        (`convtimenet.bulk.parts`).
+        (`convtimenet.bulk.parts`), or the model can read no row of them (columns, kind of times).
     ConfigError
         If `out` belongs to another job or a running one, a setting is out of range, the model reads
         covariates known ahead and `future` is missing, or the reverse, or this process is one of
@@ -173,11 +175,19 @@ def predict_parquet(
     workers = None if workers is None else whole_number("workers", workers)
     check_verbose(verbose)
     for name, text in (("data", data), ("out", out), ("future", future), ("id_col", id_col)):
-        if text is not None and not os.fspath(text):
-            raise ConfigError(
-                f"{name}: expected a {'column' if name == 'id_col' else 'place'}, "
-                f"found {text!r}; give its name"
+        what = "column" if name == "id_col" else "place"
+        if text is not None and not isinstance(
+            text, str if name == "id_col" else str | os.PathLike
+        ):
+            several = (
+                "; several files are given by their folder, or a pattern such as folder/*.parquet"
             )
+            raise ConfigError(
+                f"{name}: expected a {what} as text, found {type(text).__name__}; give its name"
+                + (several if isinstance(text, list | tuple) and name in ("data", "future") else "")
+            )
+        if text is not None and not os.fspath(text):
+            raise ConfigError(f"{name}: expected a {what}, found {text!r}; give its name")
     if address is not None and engine == "local":
         raise ConfigError(
             f"the local engine has no cluster, found the address {address!r}; leave it out, or "
@@ -190,12 +200,14 @@ def predict_parquet(
     plan_of = None if future is None else place_of(os.fspath(future))
     settings = settings_of(forecaster, source, plan_of, rows)
     _check_folder(folder, source, plan_of)
-    plan = None
-    if not exists(child(folder, JOB)):  # before anything is written
+    plan, begun = None, exists(child(folder, JOB))
+    if not begun:  # before anything is written
         wanted = forecaster.reads(), forecaster.reads(ahead=True)
         known = forecaster.known_ids()
         plan = plan_parts(source, forecaster.id_name, rows, verbose, plan_of, wanted, known)
         _check_ahead(forecaster, plan)
+        forecaster = with_rules(forecaster, plan)
+        check_rows(forecaster, plan)
     with _own(folder):
         plan = plan_of_job(folder, settings, source, plan_of, plan)
         _check_own(folder, plan.parts)
@@ -204,6 +216,7 @@ def predict_parquet(
         skipped = len(plan.parts) - len(todo)
         outcomes: list[Outcome] = []
         if todo:
+            forecaster = with_rules(forecaster, plan) if begun else forecaster
             with showing("forecasting", verbose, busy=True) as task:
                 task.expect(len(plan.parts), done=skipped)
                 work = Work(forecaster, folder)
@@ -221,101 +234,6 @@ def predict_parquet(
         failed_parts=broken,
         seconds=time.monotonic() - begin,
     )
-
-
-Outcome = dict[str, Any]
-"""Of a part: its name, series forecast, rows read, and why series "failed", by id."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Read a part, forecast it and write the result; the one function that every engine maps."""
-
-    forecaster: BulkForecaster
-    folder: Place
-
-    def __call__(self, part: Part) -> Outcome:
-        with quiet():  # notices would repeat for every part
-            return self._done(part)
-
-    def _done(self, part: Part) -> Outcome:
-        self.forecaster.loaded()  # an error of the model's ends the job
-        parquet = parquet_module()
-        failed: dict[str, str] = {}
-        found: list[Any] = []
-        series = rows = 0
-        future = None
-        try:
-            columns = self.forecaster.columns(column_names(part.pieces[0]))
-            table = read_part(part, columns)
-            if part.ahead:
-                columns = self.forecaster.columns(column_names(part.ahead[0]), ahead=True)
-                future = read_pieces(part.ahead, columns)
-            starts = series_starts(table[self.forecaster.id_name])
-        except (ConvTimeNetError, OSError) as error:
-            failed[part.name] = str(error)
-        else:
-            bounds = np.append(starts, len(table))
-            for first, end, forecast in self._whole(table, future, bounds, failed):
-                found.append(forecast)
-                series += end - first
-                rows += int(bounds[end] - bounds[first])
-        told = child(child(self.folder, _FAILED), f"{part.name}.json")
-        if failed:  # first: a part with a file and without this one is finished
-            make_folder(child(self.folder, _FAILED))
-            write_bytes(told, json_text({"part": part.name, "failed": failed}, indent=1).encode())
-        if found:
-            import pyarrow as pa
-
-            buffer = io.BytesIO()
-            parquet.write_table(pa.concat_tables(found), buffer)
-            write_bytes(child(self.folder, f"{part.name}.parquet"), buffer.getvalue())
-        if not failed:
-            remove(told)
-        return {"part": part.name, "series": series, "rows": rows, "failed": failed}
-
-    def _whole(
-        self, table: Any, future: Any, bounds: np.ndarray, failed: dict[str, str]
-    ) -> Iterator[tuple[int, int, Any]]:
-        """Forecasts of ranges of series, halved until the series that fail are alone."""
-        names = table[self.forecaster.id_name]
-        ranges, good, first_reason = [(0, len(bounds) - 1)], 0, ""
-        while ranges:
-            first, end = ranges.pop()
-            try:
-                forecast = self.forecaster(table[int(bounds[first]) : int(bounds[end])], future)
-            except ConvTimeNetError as error:
-                self.forecaster.loaded()  # again
-                if end - first > 1:
-                    middle = (first + end) // 2
-                    ranges += [(middle, end), (first, middle)]
-                    continue
-                failed[str(names[int(bounds[first])].as_py())] = str(error)
-                first_reason = first_reason or str(error)
-                if not good and len(failed) >= _HOPELESS and end < len(bounds) - 1:
-                    good += self._any(table, future, bounds, end)
-                if not good and len(failed) >= _HOPELESS:
-                    for begin in bounds[end:-1].tolist():
-                        failed[str(names[begin].as_py())] = (
-                            f"not tried, as the first {_HOPELESS} series of its part and as many "
-                            f"others failed: {first_reason}"
-                        )
-                    return
-            else:
-                good += 1
-                yield first, end, forecast
-
-    def _any(self, table: Any, future: Any, bounds: np.ndarray, first: int) -> bool:
-        """Whether one of some series from `first` on can be forecast."""
-        last = len(bounds) - 2
-        for at in np.unique(np.linspace(first, last, _HOPELESS).astype(int)).tolist():
-            try:
-                self.forecaster(table[int(bounds[at]) : int(bounds[at + 1])], future)
-            except ConvTimeNetError:
-                self.forecaster.loaded()  # again
-            else:
-                return True
-        return False
 
 
 def _check_settings(forecaster: BulkForecaster) -> None:
@@ -393,12 +311,20 @@ def _check_own(folder: Place, parts: Sequence[Part]) -> None:
 
 
 def _finished(folder: Place) -> set[str]:
-    """Names of the parts that need no work."""
-    failed = {name.removesuffix(".json") for name in names_in(child(folder, _FAILED))}
+    """Names of the parts that need no work; the file of a part that is damaged is removed, as the
+    folder could not be read as a table with it."""
+    failed = {name.removesuffix(".json") for name in names_in(child(folder, FAILED))}
     ending = ".parquet"
-    return {
-        name.removesuffix(ending) for name in names_in(folder) if name.endswith(ending)
-    } - failed
+    names = [name for name in names_in(folder) if name.endswith(ending)]
+    places = [child(folder, name) for name in names]
+    with ThreadPoolExecutor() as threads:  # at an address each waits
+        whole = list(threads.map(has_footer, places))
+    for place, good in zip(places, whole, strict=True):
+        if not good:
+            log.warning("%s is damaged; its part is done again", place)
+            remove(place)
+    good = (name for name, good in zip(names, whole, strict=True) if good)
+    return {name.removesuffix(ending) for name in good} - failed
 
 
 @contextmanager
@@ -427,7 +353,7 @@ def _own(folder: Place) -> Iterator[None]:
 
 def _tidy(folder: Place) -> None:
     """Remove what a killed run left half-written."""
-    for place in (folder, child(folder, _FAILED)):
+    for place in (folder, child(folder, FAILED)):
         for name in names_in(place):
             if name.startswith((".part-", f".{JOB}.")) and name.endswith(".tmp"):
                 remove(child(place, name))

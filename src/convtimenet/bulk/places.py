@@ -32,6 +32,7 @@ __all__ = [
     "child",
     "exists",
     "file_system",
+    "has_footer",
     "make_folder",
     "names_in",
     "parquet_files",
@@ -101,6 +102,18 @@ class Stored:
 
     def __str__(self) -> str:
         return str(self.place)
+
+
+def has_footer(place: Place) -> bool:
+    """Whether a file ends as a Parquet file does; only its end is read."""
+    import pyarrow as pa
+
+    try:
+        with file_system(place).open_input_file(place.path) as file:
+            parquet_module().read_metadata(file)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def place_of(given: str) -> Place:

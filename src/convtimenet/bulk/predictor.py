@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkForecaster"]
 
-_loaded: dict[tuple[str, str, str | None], _Loaded] = {}
-"""The models of this process by folder, device and id column."""
+_loaded: dict[tuple[Any, ...], _Loaded] = {}
+"""The models of this process by folder, device and parameters."""
 _loading = threading.Lock()
 _TRIES = 5
 """Times to load a model that is saved anew meanwhile."""
@@ -61,6 +61,9 @@ class BulkForecaster:
         Threads of torch during a call. One suits as many workers as there are cores.
     device
         "cpu", "auto" or a torch device.
+    dayfirst, decimal
+        Whether dates such as 03/04/2024 have the day first, and "." or ",", for frames with texts,
+        of which each may hold too few to tell; by default as the model's parameters say.
     digest
         SHA-256 of the model's manifest, so that no worker forecasts with another model that is
         saved in its folder later (`fixed`); by default each takes the newest.
@@ -88,6 +91,8 @@ class BulkForecaster:
     id_col: str | None = None
     threads: int = 1
     device: str = "cpu"
+    dayfirst: bool | None = None
+    decimal: str | None = None
     digest: str | None = None
 
     def __post_init__(self) -> None:
@@ -219,7 +224,7 @@ class BulkForecaster:
         return replace(self, digest=self._found().digest)
 
     def _found(self) -> _Loaded:
-        key = str(self.model), self.device, self.id_col
+        key = str(self.model), self.device, *self._own().values()
         with _loading:
             found = _loaded.get(key)
             if found is not None and found.digest == self.digest:
@@ -248,10 +253,12 @@ class BulkForecaster:
                 f"{self.model}: expected a model that stays as it is while it is loaded, found "
                 f"another {_TRIES} times; save less often, or give a copy of the folder"
             )
-        model.set_params(verbose=0)
-        if self.id_col is not None:
-            model.set_params(id_col=self.id_col)
+        model.set_params(verbose=0, **{k: v for k, v in self._own().items() if v is not None})
         return _Loaded(facts, digest, model)
+
+    def _own(self) -> dict[str, Any]:
+        """Parameters of the forecaster that stand for the model's, where they are given."""
+        return {"id_col": self.id_col, "dayfirst": self.dayfirst, "decimal": self.decimal}
 
     def check_future(self, given: bool) -> None:
         """Check that rows ahead are given if, and only if, the model reads them.

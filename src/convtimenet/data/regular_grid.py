@@ -373,7 +373,7 @@ def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[
     numbers."""
     values, starts = columns.values, np.cumsum(lengths) - lengths
     known = np.isfinite(values)
-    _check_empty(columns, np.add.reduceat(known, starts, axis=0, dtype=np.int64) == 0)
+    _check_empty(columns, starts, np.add.reduceat(known, starts, axis=0, dtype=np.int64) == 0)
     changes = []
     if known.all():
         return changes
@@ -396,14 +396,19 @@ def _missing(columns: Columns, lengths: np.ndarray, fill: float | None) -> list[
     return changes
 
 
-def _check_empty(columns: Columns, empty: np.ndarray) -> None:
-    """Reject series without any number, given `empty` (S, C)."""
+def _check_empty(columns: Columns, starts: np.ndarray, empty: np.ndarray) -> None:
+    """Reject series without any number, given their first rows (S,) and `empty` (S, C)."""
     if not empty.any():
         return
+    infinite = np.add.reduceat(np.isinf(columns.values), starts, axis=0, dtype=np.int64)[empty]
+    lengths = np.diff(starts, append=len(columns.values))
+    kind = "missing or infinite" if infinite.any() else "missing"
+    if (infinite == np.broadcast_to(lengths[:, None], empty.shape)[empty]).all():
+        kind = "infinite"
     channels = [columns.channels[i] for i in np.flatnonzero(empty.any(axis=0))]
     if columns.series is None:
         raise DataError(
-            f"no numbers in {listing(channels)}: every value is missing; "
+            f"no numbers in {listing(channels)}: every value is {kind}; "
             + advice(
                 "leave these channels out with target_cols=[...]",
                 "send rows in which they have values",
@@ -412,6 +417,6 @@ def _check_empty(columns: Columns, empty: np.ndarray) -> None:
         )
     raise DataError(
         f"no numbers in {listing(channels)} in the series "
-        f"{_named(columns, np.flatnonzero(empty.any(axis=1)))}: every value is missing; leave "
+        f"{_named(columns, np.flatnonzero(empty.any(axis=1)))}: every value is {kind}; leave "
         "these series out"
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import shlex
 import socket
 import sys
 import tempfile
@@ -295,6 +296,8 @@ def bytes_of_first(make: Callable[[], bytes | None]) -> bytes | None:
 
 
 _FAILED, _NOTHING = -2, -1
+_COMMAND = 400
+"""Bytes of a command in a message, at most."""
 
 
 def text_of_first(make: Callable[[], str]) -> str:
@@ -319,7 +322,7 @@ def check_same(what: str, description: Any) -> None:
     Raises
     ------
     ProcessError
-        If a process has other ones than the first.
+        If a process has other ones than the first; with the commands, if they differ.
     """
     if count() == 1:
         return
@@ -329,10 +332,19 @@ def check_same(what: str, description: Any) -> None:
     found = all_of(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
     other = [str(number) for number, one in enumerate(found) if not one.equal(found[0])]
     if other:
+        own = f"{shlex.join(sys.argv)} in {os.getcwd()}".encode()[:_COMMAND].ljust(_COMMAND, b"\0")
+        told = all_of(torch.frombuffer(bytearray(own), dtype=torch.uint8))
+        commands = [bytes(one.tolist()).rstrip(b"\0").decode(errors="replace") for one in told]
+        first = int(other[0])
         raise ProcessError(
             f"all processes that train together need the same data and settings, and {what} of "
             f"process {', '.join(other)} differs from that of process 0; start all of them with "
             "the same command and the same files"
+            + (
+                f" (process 0: {commands[0]}; process {first}: {commands[first]})"
+                if commands[first] != commands[0]
+                else ""
+            )
         )
 
 

@@ -114,7 +114,7 @@ class TableReader(ConvTimeNetEstimator):
         hint = ""
         if self.covariates_.futr:
             hint = "; covariates of the rows ahead go into " + advice(
-                "predict(future=...)", '"future" in the JSON body', "a file of their own"
+                "predict(future=...)", '"future"', "a file of their own"
             )
         if isinstance(X, Table):
             table = agreed(X, self.terms)

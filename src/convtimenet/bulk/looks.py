@@ -1,0 +1,141 @@
+"""A look at the rows of a job before it begins: whether any could be read as those of its model,
+and by which rules texts are read, which must be the same for all parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convtimenet.bulk.parts import Plan, column_names, read_pieces
+from convtimenet.bulk.places import Stored, parquet_module
+from convtimenet.bulk.predictor import BulkForecaster
+from convtimenet.bulk.runs import BATCH, Piece, damaged, opened, series_starts
+from convtimenet.data.text.numbers import decimal_of, is_missing
+from convtimenet.errors import ConvTimeNetError, DataError
+from convtimenet.progress import quiet
+from convtimenet.wording import written_for
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["check_rows", "with_rules"]
+
+_PLACES = 16
+_ROWS = 1000
+"""Rows at a place, at most."""
+_DAY_AND_MONTH = re.compile(r"\D*(\d{1,2})[-/.] ?(\d{1,2})[-/.] ?\d{4}", re.ASCII)
+"""The beginning of a date with both before the year."""
+
+
+def with_rules(forecaster: BulkForecaster, plan: Plan) -> BulkForecaster:
+    """A forecaster that reads the texts of all parts by the same rules: those of the model, else of
+    the first texts of the source that leave no choice. A part alone may leave one, or another one.
+    """
+    model = forecaster.loaded()
+    dated = model.time_format is None and model.dayfirst is None
+    marked = model.decimal is None
+    rules: dict[str, Any] = {}
+    pieces = [piece for part in plan.parts for piece in (*part.pieces, *part.ahead)]
+    files = dict.fromkeys(piece.file for piece in pieces)
+    for texts in (texts for file in files for texts in _texts(forecaster, file)):
+        for match in filter(None, map(_DAY_AND_MONTH.match, texts if dated else ())):
+            if max(int(match[1]), int(match[2])) > 12:
+                rules["dayfirst"], dated = int(match[1]) > 12, False
+                break
+        if marked and (decimal := decimal_of([texts])):
+            rules["decimal"], marked = decimal, False
+        if not (dated or marked):
+            break
+    return replace(forecaster, **rules)
+
+
+def _texts(forecaster: BulkForecaster, file: Stored) -> Iterator[list[str]]:
+    """The different texts of the columns of a file that a forecast reads as times or numbers, batch
+    by batch."""
+    import pyarrow as pa
+
+    reads = {*(forecaster.reads() or ()), *(forecaster.reads(ahead=True) or ())}
+    others = {forecaster.id_name, *forecaster.loaded().terms.texts}
+    with opened(file, parquet_module()) as parquet:
+        names = [
+            one.name
+            for one in parquet.schema_arrow
+            if (not reads or one.name in reads) and one.name not in others
+            if _is_text(one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
+        ]
+        if not names:
+            return
+        try:
+            for batch in parquet.iter_batches(BATCH, columns=names, use_threads=False):
+                for column in batch.columns:
+                    yield [text for text in column.unique().to_pylist() if text is not None]
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(file.place, error) from error
+
+
+def _is_text(of: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
+
+
+def check_rows(forecaster: BulkForecaster, plan: Plan) -> None:
+    """Check that the model can read rows of a source, at one of several places spread over it.
+
+    What is wrong with single series is their parts' matter: a place is also right if one of its
+    rows is, alone, or if none of them has all its values.
+
+    Raises
+    ------
+    DataError
+        If none is: columns are missing, times are of another kind, or numbers are words.
+    """
+    first: tuple[Piece, ConvTimeNetError] | None = None
+    ends = np.cumsum([part.rows for part in plan.parts])
+    with quiet(), written_for("client"):
+        for row in np.unique(np.linspace(0, ends[-1] - 1, _PLACES).astype(int)).tolist():
+            at = int(np.searchsorted(ends, row, "right"))
+            piece = _piece(plan.parts[at].pieces, row - int(ends[at] - plan.parts[at].rows))
+            table = read_pieces([piece], forecaster.columns(column_names(piece)))
+            starts = series_starts(table[forecaster.id_name])
+            table = table[: int(starts[1])] if len(starts) > 1 else table
+            if _error(forecaster, table) is None or not len(one := _complete(table)):
+                return
+            error = _error(forecaster, one)
+            if error is None:
+                return
+            first = first or (piece, error)
+    assert first is not None
+    raise DataError(f"{first[0].file}: {first[1]}") from first[1]
+
+
+def _piece(pieces: tuple[Piece, ...], row: int) -> Piece:
+    """Some rows from one on, counted through several pieces."""
+    for piece in pieces:
+        start = piece.start + row
+        if start < piece.stop:
+            return replace(piece, start=start, stop=min(piece.stop, start + _ROWS))
+        row -= piece.stop - piece.start
+    raise IndexError(row)
+
+
+def _error(forecaster: BulkForecaster, table: pa.Table) -> ConvTimeNetError | None:
+    """What the model says to rows."""
+    try:
+        forecaster.loaded().adapt(table)
+    except ConvTimeNetError as error:
+        return error
+    return None
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    """The first row without a missing value, if there is one."""
+    for at in range(len(table)):
+        row: list[Any] = [column[at].as_py() for column in table.columns]
+        if not any(is_missing(cell) or (isinstance(cell, float) and cell != cell) for cell in row):
+            return table[at : at + 1]
+    return table[:0]
