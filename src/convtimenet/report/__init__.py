@@ -4,7 +4,7 @@ The page is self-contained and loads nothing: pictures are embedded, and plotly.
 the interactive plots, which replace the pictures where scripts run. The sections come from
 `_forecast`, `_classes` and `_numbers` per task, `filling` for filled gaps and scored values,
 `_future` for the forecast after the table (`_words` describes it), and `_network` for any network.
-`_plots` and `_network_plots` draw on a `_canvas`, `_interactive` and `_interactive_network` build
+`_plots` and `network.pictures` draw on a `_canvas`, `_interactive` and `network.interactive` build
 the plots, `_html` renders parts and `_page` the whole. Needs matplotlib and plotly (extra
 ``report``). Shape legend: `convtimenet._shapes`.
 """

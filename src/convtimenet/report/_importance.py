@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
-from convtimenet.report import _interactive_network as interactive_network
-from convtimenet.report import _network_plots as network_plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
 from convtimenet.report._interactive import embedded
+from convtimenet.report.network import interactive as interactive_network
+from convtimenet.report.network import pictures as network_plots
 from convtimenet.training.closed_form.effects import Effect
 
 if TYPE_CHECKING:

@@ -19,8 +19,6 @@ from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
-from convtimenet.report import _interactive_network as interactive_network
-from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
@@ -34,6 +32,8 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.report._interactive import embedded
+from convtimenet.report.network import interactive as interactive_network
+from convtimenet.report.network import pictures as network_plots
 from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History
 from convtimenet.training.objectives import loss_of

@@ -1,4 +1,4 @@
-"""Interactive versions of the pictures in `_network_plots`, see `_interactive`.
+"""Interactive versions of the pictures in `pictures`, see `report._interactive`.
 
 Colours of heat maps are the scales "theme", from nothing to much, and "signed", from blue over
 nothing to red; the numbers are told under the mouse. Shape legend: `convtimenet._shapes`.
@@ -27,7 +27,7 @@ def patch_boxes(
     patch_size: int,
     ylabel: str,
 ) -> Figure:
-    """A series over the boxes of its patches, as `_network_plots.patch_boxes`."""
+    """A series over the boxes of its patches, as `pictures.patch_boxes`."""
     there = np.flatnonzero(~np.isnan(left))
     n, end = values.shape[1], (len(left) - 1) * stride + patch_size - 1
     strong = 0.3 + 0.7 * np.abs(shift) / max(float(np.nanmax(np.abs(shift))), 1e-6)
@@ -72,7 +72,7 @@ def patch_boxes(
 
 
 def move_histograms(shift: np.ndarray, widening: np.ndarray) -> Figure:
-    """Histograms of shifts and changes of width, as `_network_plots.move_histograms`."""
+    """Histograms of shifts and changes of width, as `pictures.move_histograms`."""
     data, layout = [], {}
     names = ("shift (time steps; right of 0 is later)", "change of width (time steps)")
     panels = zip(("", "2"), (shift, widening), names, ("--blue", "--orange"), strict=True)
@@ -183,7 +183,7 @@ def importance_panels(
     bars_label: str = "",
 ) -> Figure:
     """A series, the importance of its spans, which follow each other, and its patches, as
-    `_network_plots.importance_panels`."""
+    `pictures.importance_panels`."""
     n, there = values.shape[1], np.flatnonzero(~np.isnan(left))
     parts, data = [(2.0, ylabel)], []
     named = [f"steps {first} to {end - 1}" for first, end in (spans - now).tolist()]
@@ -240,7 +240,7 @@ def importance_panels(
 def channel_importance(
     importance: np.ndarray, spans: np.ndarray, names: Sequence[str], units: str
 ) -> Figure:
-    """Importance (C, M) of every channel's spans, as `_network_plots.channel_importance`."""
+    """Importance (C, M) of every channel's spans, as `pictures.channel_importance`."""
     edges = (np.append(spans[:, 0], spans[-1, 1]) - 0.5).tolist()
     rows = (np.arange(len(names) + 1) - 0.5).tolist()
     told = f"%{{customdata}}, around step %{{x}}<br>%{{z}} {label(units)}"
