@@ -366,7 +366,7 @@ class TestRegress:
             assert scores["mae"] == pytest.approx(np.abs(answers - y).mean())
             assert scores["r2"] == pytest.approx(1 - scores["mse"] / y.var())
         assert "│ mean of" in capsys.readouterr().out
-        assert "<h1>train.npz, regression</h1>" in Path("r.html").read_text()
+        assert "<h1>test.npz, regression</h1>" in Path("r.html").read_text()
 
     def test_without_a_test_file_a_part_is_held_out(self):
         write_numbers("train.npz", 40)
@@ -412,14 +412,16 @@ class TestClassify:
         write_cases("train.npz", 40)
         outputs = ["--json=r.json", "--save=model", "--test_fraction=0.25"]
         assert main(["classify", "train.npz", *outputs, *CASES]) == 0
-        assert json.loads(Path("r.json").read_text())["n_test"] == 10
+        result = json.loads(Path("r.json").read_text())
+        assert (result["n_test"], result["dataset"]) == (10, "train.npz")
+        assert result["trained_on"] is None
         rows = rows_of("train-classes.csv")
         assert rows[0] == ["case", "class", "p_down", "p_up"]
         assert len(rows) == 11
 
     def test_labelled_test_cases_are_scored(self, capsys):
         train, test = write_cases("train.npz", 20), write_cases("test.npz", 12)
-        outputs = ["--json=r.json", "--save=model", "--out=c.csv"]
+        outputs = ["--json=r.json", "--save=model", "--out=c.csv", "--report=r.html"]
         assert main(["classify", train, test, *outputs, *CASES, AGAIN]) == 0
         model = ConvTimeNetClassifier.load("model")
         with np.load(test) as archive:
@@ -428,6 +430,13 @@ class TestClassify:
         result = json.loads(Path("r.json").read_text())
         assert result["scores"]["accuracy"] == (predicted == y).mean()
         assert result["n_test"] == 12
+        # titles name what was scored
+        assert (result["dataset"], result["trained_on"]) == ("test.npz", "train.npz")
+        page, shown = Path("r.html").read_text(encoding="utf-8"), capsys.readouterr().out
+        assert "<h1>test.npz, classification</h1>" in page
+        assert "<dt>Training data</dt><dd>train.npz</dd>" in page
+        assert "test.npz: scores" in shown
+        assert "train.npz: scores" not in shown
 
     def test_unlabelled_test_cases_are_classified(self, capsys):
         train, test = write_cases("train.npz"), write_cases("new.npz", 6, labelled=False)

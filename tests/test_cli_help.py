@@ -96,6 +96,7 @@ TUNE = ["tune", "forecast", "sales.csv"]
         (["--verbose"], "no flag --verbose before a command; expected one of forecast, "),
         ([*SALES, "--horizon=3"], "forecast has no flag --horizon; did you mean --h?"),
         ([*SALES, "--horizon", "3"], "forecast has no flag --horizon; did you mean --h?"),
+        ([*SALES, "--hh", "7"], "forecast has no flag --hh; did you mean --h?"),
         ([*SALES, "--epochs=3"], "did you mean --training.epochs?"),
         ([*SALES, "--n-epochs", "3"], "did you mean --training.epochs?"),
         ([*SALES, "--learning-rate", "3"], "did you mean --training.lr?"),

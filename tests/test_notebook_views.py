@@ -154,6 +154,8 @@ def test_a_table_becomes_a_frame_of_either_library(tmp_path):
     assert isinstance(other, pl.DataFrame)
     assert other["y"].to_list() == [1, 2, 1, 2]
     assert table.to_frame("pyarrow")["unique_id"].to_pylist() == ["a", "a", "b", "b"]
+    with pytest.raises(ConfigError, match="'pandas', 'polars', 'pyarrow', found 'arrow'"):
+        table.to_frame("arrow")
     wide = read_table(np.arange(3.0)).to_frame()
     assert wide.to_dict("list") == {"time": [0, 1, 2], "0": [0, 1, 2]}
 
@@ -198,7 +200,10 @@ def test_a_table_is_plotted_with_its_bounds(tmp_path):
     assert (found.y0, found.y1) == (-1, 11.5)
     assert [text.get_text() for text in axes.texts] == ["80 %"]
     assert (axes.get_title(), axes.get_ylabel()) == ("a, y", "y")
-    assert table.plot(1).axes[0].get_title() == "b, y"
+    for series in (1, "b"):
+        assert table.plot(series).axes[0].get_title() == "b, y"
+    with pytest.raises(DataError, match="no series 'c'; give its index, or one of the ids 'a', 'b"):
+        table.plot("c")
     picture: Any = table.plot()  # notebooks ask it for a picture, also without pyplot
     assert picture._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match=r"^channel must be 0, as there is one channel, found 1$"):

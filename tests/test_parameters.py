@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster, ConvTimeNetRegressor
@@ -78,6 +79,22 @@ def test_a_horizon_is_no_parameter_of_a_classifier():
 def test_too_many_values_without_names(given):
     with pytest.raises(ParameterError, match=r"too many positional .* by name, as h="):
         ConvTimeNetForecaster(*given)
+
+
+def test_methods_suggest_the_parameter_too():
+    """They raised a bare TypeError."""
+    model, wrong = ConvTimeNetForecaster(2), {"levels": [80], "devices": "cpu"}
+    said = r"ConvTimeNetForecaster\.predict has no parameter 'levels'; did you mean level\?"
+    with pytest.raises(ParameterError, match=said):
+        model.predict(None, levels=wrong["levels"])  # type: ignore[call-arg]
+    with pytest.raises(ParameterError, match=r"ConvTimeNetRegressor\.load .* did you mean device"):
+        ConvTimeNetRegressor.load("model", devices="cpu")  # type: ignore[call-arg]
+    with pytest.raises(ParameterError, match=r"Classifier\.fit: missing .*'X'; .* by name, as X="):
+        ConvTimeNetClassifier().fit()  # type: ignore[call-arg]
+    # their own mistakes stay their own
+    with pytest.raises(NotFittedError):
+        model.predict(None)
+    assert list(inspect.signature(ConvTimeNetForecaster.predict).parameters)[:2] == ["self", "X"]
 
 
 def test_nested_names_of_scikit_learn():

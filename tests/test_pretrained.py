@@ -493,7 +493,7 @@ class TestFewRows:
 
     def test_intervals_although_a_fifth_of_the_rows_is_too_few(self):
         model = ConvTimeNetForecaster(6, verbose=0).fit(monthly(36))
-        notices = [one for one in model.notices_ if one.startswith("only 2 held-out windows")]
+        notices = [one for one in model.notices_ if one.startswith("only 2 validation windows")]
         assert len(notices) == 1
         assert model.calibration_ is not None
         assert model.calibration_.windows > 10

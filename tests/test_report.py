@@ -31,7 +31,6 @@ from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.regressor import ConvTimeNetRegressor
 from convtimenet.report import _canvas as canvas
 from convtimenet.report import _html as html
-from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _page as document
 from convtimenet.report import _plots as plots
 from convtimenet.report import cases_report, forecast_report
@@ -51,6 +50,7 @@ from convtimenet.report._windows import (
     when,
     window_answers,
 )
+from convtimenet.report.network import pictures as network_plots
 from convtimenet.runs.forecasting import forecast_table
 from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 import torch
 from common import undrawn
 
-from convtimenet.data.forecast_tables import future_table
+from convtimenet.data.forecast_tables import future_table, write_rows
 from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.data.time.words import step_note, steps
@@ -25,7 +27,8 @@ from convtimenet.report import _future, forecast_report
 from convtimenet.report import _interactive as interactive
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
-from convtimenet.report._html import digits_for, rounded
+from convtimenet.report._html import Section, digits_for, rounded
+from convtimenet.report._page import page
 from convtimenet.report._words import compared, outlook
 
 EVIL = "</script><b>$x$ %{y}"
@@ -209,6 +212,54 @@ def test_the_forecast_can_be_downloaded_and_read_without_scripts():
     assert "Forecasts of 2 channels: 0 higher on average than before, 2 lower." in body
 
 
+def long_forecast(h: int) -> tuple[Table, Table]:
+    """A table of 30 hourly series, and a forecast of it with three levels."""
+    rng, hours = np.random.default_rng(0), np.arange(1500 + h)
+    values = 100 * np.sin(hours[:, None] / 12 * np.pi + np.arange(30)) + 300
+    values += 10 * rng.standard_normal(values.shape)
+    table = replace(
+        read_table(values[:1500]),
+        times=np.datetime64("2024-01-01", "ns") + hours[:1500] * np.timedelta64(1, "h"),
+        frequency=Frequency.parse("1h"),
+        channels=tuple(f"store {c}" for c in range(30)),
+    )
+    ends = ("", "-lo-95", "-lo-80", "-lo-50", "-hi-50", "-hi-80", "-hi-95")
+    spread = np.array([0, -60, -40, -20, 20, 40, 60])
+    answers = values[1500:, :, None] + spread * rng.uniform(0.8, 1.2, (h, 30, 1))
+    names = [f"{name}{end}" for name in table.channels for end in ends]
+    return table, future_table(table, answers.reshape(h, -1), names)
+
+
+@pytest.mark.parametrize(("h", "shown"), [(168, 30), (720, 10)])
+def test_long_forecasts_keep_the_page_small(h: int, shown: int):
+    """Of 3 MB, 0.35 MB are left for the sections that follow."""
+    table, future = long_forecast(h)
+    body = future_section(table, future).body
+    assert len(page("stores", [Section("future", "The forecast", body)]).encode()) < 2_650_000
+    link = re.search(
+        r'download="forecast.csv.gz" href="data:application/gzip;base64,([^"]*)"', body
+    )
+    if shown == 30:
+        assert link
+        csv = gzip.decompress(base64.b64decode(link[1])).decode().splitlines()
+        assert len(csv) == 1 + h
+        last = [float(cell) for cell in csv[-1].split(",")[1:]]
+        assert last == pytest.approx(future.values[-1], rel=1e-4)
+        assert "left out" not in body
+    else:
+        assert not link
+        assert "The forecast as CSV is left out: its 720 rows would make this page too la" in body
+        assert f"Shown are the first {shown} of 30 channels." in body
+    data = re.search(r'<script type="application/gzip" class="figure">(.*?)</script>', body)
+    assert data
+    plot = json.loads(gzip.decompress(base64.b64decode(data[1])))
+    assert [one["name"] for one in plot["choices"]] == list(table.channels[:shown])
+    assert plot["choices"][-1]["y"][-1] == pytest.approx(future.values[:, 7 * (shown - 1)], 1e-4)
+    # without scripts there are pictures and a table
+    assert body.count("<img") == (4 if shown == 30 else 2)
+    assert body.count("<tr>") >= h
+
+
 def test_the_directions_are_those_of_all_forecasts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_future, "PICKED", 2)
     table = monthly(np.full((24, 5), 10.0))
@@ -372,12 +423,29 @@ def test_the_page_in_a_browser(report: Path):
             assert means == sorted(means, reverse=direction == "descending")
         assert table.locator("th[aria-sort=descending]").count() == 1
 
-        # dark mode switches the colours of the plot
+        # every figure of the page is a plot, also inside the network
+        page.evaluate("document.querySelector('details').open = true")
+        places = page.locator("main figure:not(.static figure)")
+        for place in places.all():
+            place.scroll_into_view_if_needed()
+            place.locator(".main-svg").first.wait_for()
+        assert places.count() >= 12
+        assert page.locator("figure img:visible").count() == 0
+        own = page.locator("section[aria-labelledby=importance] .plot").first
+        own.focus()
+        page.keyboard.press("ArrowRight")
+        assert "step \N{MINUS SIGN}" in own.locator(".hoverlayer").text_content()
+
+        # dark mode switches the colours of all of them
+        titles = "[...document.querySelectorAll('.main-svg .xtitle, .main-svg .ytitle')]"
+        fills = f"[...new Set({titles}.map(one => getComputedStyle(one).fill))]"
+        assert page.evaluate(fills) == ["rgb(29, 33, 38)"]
         colour = "getComputedStyle(document.querySelector('.ytitle')).fill"
         light = page.evaluate(colour)
         page.emulate_media(color_scheme="dark")
         page.wait_for_function(f"{colour} === 'rgb(232, 234, 237)'")
         assert light == "rgb(29, 33, 38)"
+        page.wait_for_function(f"{fills}.join() === 'rgb(232, 234, 237)'")
 
         # in print the pictures stand in for the plots
         page.emulate_media(media="print")
@@ -393,3 +461,25 @@ def test_the_page_in_a_browser(report: Path):
         assert pictures.count() >= 12
         assert all(image.evaluate("image => image.naturalWidth > 100") for image in pictures.all())
         assert still.locator(".plot:visible").count() == 0
+
+
+def test_a_compressed_download_is_unpacked_in_the_page(tmp_path: Path):
+    table, future = long_forecast(48)
+    path = tmp_path / "page.html"
+    text = page("stores", [future_section(table, future)])
+    assert 'download="forecast.csv.gz"' in text
+    path.write_text(text, encoding="utf-8")
+    expected = io.StringIO()
+    write_rows(expected, future, table)
+    with browser() as chromium:
+        one = chromium.new_page()
+        one.set_default_timeout(PATIENCE)
+        one.goto(path.as_uri())
+        one.wait_for_selector("a[download='forecast.csv']")
+        with one.expect_download() as caught:
+            one.locator("a.button").click()
+        assert caught.value.suggested_filename == "forecast.csv"
+        assert Path(caught.value.path()).read_text(encoding="utf-8") == expected.getvalue()
+        # what is compressed is drawn
+        one.wait_for_selector(".live .main-svg")
+        assert one.locator("output").text_content() == "30 of 30"

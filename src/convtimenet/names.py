@@ -94,7 +94,7 @@ def meant(name: str, *known: Sequence[str]) -> str | None:
         if found := words.get(word) or synonyms.get(word):
             return found
         typos = synonyms | words | typos
-    near = get_close_matches(word, typos, n=1, cutoff=0.7)
+    near = get_close_matches(word, typos, n=1, cutoff=0.7 if len(word) > 2 else 0.6)
     return typos[near[0]] if near else None
 
 

@@ -111,5 +111,8 @@ class Web:
     def get(self, path: str, **how: Any) -> httpx.Response:
         return self.run(self.web.get(path, **how))
 
+    def head(self, path: str) -> httpx.Response:
+        return self.run(self.web.head(path))
+
     def post(self, path: str, **how: Any) -> httpx.Response:
         return self.run(self.web.post(path, **how))

@@ -21,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi import Response
 
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.cli.main import _parsed, main
@@ -32,6 +33,7 @@ from convtimenet.serving.workbench import charts, recipe, recordings, tables
 from convtimenet.serving.workbench.app import create_workbench
 from convtimenet.serving.workbench.asked import CaseRoles, Columns, Look, Train
 from convtimenet.serving.workbench.desk import Desk
+from convtimenet.serving.workbench.routes import _download
 from convtimenet.serving.workbench.worker import Ended, Worker
 from convtimenet.wording import written_for
 
@@ -220,6 +222,22 @@ def test_files_are_counted_so_that_the_page_knows_a_new_one(desk: Desk):
         desk.put(slot, "a.csv", b"date,y\n")
         counts.append(desk.snapshot()["given"])
     assert counts == [0, 1, 1, 2]
+    # what belongs to another file is dropped with it
+    desk.put("new", "b.csv", b"date,y\n")
+    assert desk.snapshot()["files"] == {"data": "a.csv", "new": "b.csv"}
+    desk.put("data", "c.csv", b"date,y\n")
+    assert desk.snapshot()["files"] == {"data": "c.csv"}
+    assert len([*desk.folder.iterdir()]) == 1
+
+
+def test_downloads_keep_the_letters_of_their_names():
+    """They were written as "_"."""
+    said = _download(Response(), "sales-model.zip").headers["content-disposition"]
+    assert said == 'attachment; filename="sales-model.zip"'
+    said = _download(Response(), "Ums\u00e4tze (1)-forecast.csv").headers["content-disposition"]
+    plain, own = said.removeprefix('attachment; filename="').split("\"; filename*=UTF-8''")
+    assert plain == "Ums_tze (1)-forecast.csv"
+    assert own == "Ums%C3%A4tze%20%281%29-forecast.csv"
 
 
 def test_what_is_asked_of_what_another_tab_has_replaced_is_refused(desk: Desk):
@@ -407,6 +425,58 @@ def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
     assert look["columns"] == []
     assert "expected" in look["error"]
     assert look["chosen"]["target_cols"] is None
+
+
+@pytest.mark.parametrize(("name", "head"), [("a.tsv", None), ("a.csv", "klasse"), ("a.csv", "t0")])
+def test_a_file_that_only_reads_as_recordings_is_read_so(
+    desk: Desk, monkeypatch, name: str, head: str | None
+):
+    """The advice was about a time column, and did not name the control."""
+    cells = [[f"{'ab'[i % 2]}", *(f"{i + k / 4:g}" for k in range(6))] for i in range(8)]
+    names = [head, *(f"t{k}" for k in range(6))] if head == "klasse" else None
+    if head == "t0":  # no labels: neither reads
+        cells, names = [row[:1] * 7 for row in cells], [f"t{k}" for k in range(7)]
+    mark = "\t" if name.endswith("tsv") else ","
+    lines = [mark.join(row) for row in ([names] if names else []) + cells]
+
+    def ask(command: dict[str, Any], *_: Any) -> dict[str, Any]:
+        path = str(desk.folder / command["path"])
+        with written_for("page"):
+            if command["do"] == "kind":
+                return recordings.kind(path)
+            if command["do"] == "look":
+                return tables.look(path, command["columns"])
+            return recordings.look(path, command["roles"])
+
+    monkeypatch.setattr(desk.worker, "ask", ask)
+    desk.put("data", name, "\n".join([*lines, ""]).encode())
+    desk.look(Look())
+    look = desk.snapshot()["look"]
+    if head == "t0":
+        assert (look["kind"], "error" in look) == ("table", True)
+        return
+    assert (look["kind"], look.get("error")) == ("recordings", None)
+    assert "choose that at 'These are'" in look["notices"][0]
+    assert look["classes"] == [["a", 4], ["b", 4]]
+    # what was chosen stays chosen
+    desk.look(Look(kind="table"))
+    assert desk.snapshot()["look"]["kind"] == "table"
+    assert "error" in desk.snapshot()["look"]
+
+
+def test_columns_of_text_beside_several_series_are_told(tmp_path):
+    """The activity was left out without a word."""
+    rows = [
+        f"{r},2024-01-{day:02d},{'sit' if r % 2 else 'walk'},{r + day}"
+        for r in range(3)
+        for day in range(1, 20)
+    ]
+    look = told(tmp_path, "a.csv", "\n".join(["recording,time,activity,x", *rows]))
+    assert look["series"] == 3
+    assert look["chosen"]["target_cols"] == ["x"]
+    first, second, *_ = look["notices"]
+    assert first == "time stamps repeat, so the rows are read as one series per 'recording'"
+    assert second == "columns that hold text or dates are not forecast: 'activity'"
 
 
 def test_the_chart_has_the_values_of_the_file(tmp_path):

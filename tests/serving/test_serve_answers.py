@@ -649,6 +649,7 @@ def test_a_failing_model_neither_ends_the_server_nor_says_why(models, by_name, m
         assert web.get("/v2/health/ready").status_code == 200
         web.app.state.engine.close()
         assert web.get("/v2/health/ready").status_code == 503
+        assert web.head("/v2/health/ready").status_code == 503
 
 
 def test_a_model_is_chosen_by_name_or_by_task(client):

@@ -809,6 +809,8 @@ def test_only_the_token_lets_in_and_is_compared_in_constant_time(limited, monkey
     assert len(compared) == 7
     assert {b for _, b in compared} == {TOKEN.encode()}
     assert client.get("/v2/health/live").json() == {"live": True}
+    for path in ("/v2/health/live", "/v2/health/ready"):
+        assert client.head(path).status_code == 200
     for path in ("/metrics", "/openapi.json", "/v2", "/v2/models/hourly", "/nowhere"):
         assert client.get(path).status_code == 401
 

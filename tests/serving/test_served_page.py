@@ -63,6 +63,10 @@ def test_the_page_is_open_and_says_nothing_without_the_token(behind_token, start
         # what is open takes no bodies, which would take of the memory for those of others
         assert web.request("GET", "/", content=b"x").status_code == 401
         assert web.post("/v2/health/live", content=iter([b"x"])).status_code == 401
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            answer = web.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["content-length"] == str(len(web.get(path).content))
         web.headers["authorization"] = f"Bearer {TOKEN}"
         assert web.get("/page/app.js").status_code == 404
         named = {one["name"]: one for one in web.get("/models").json()["models"]}
@@ -91,7 +95,7 @@ def test_drop_a_table_see_the_forecast_and_download_it(documented):
     sales = (folder / "sales.csv").read_text()
     with page(address, KNOWN) as one:
         assert not one.locator("#enter").is_visible()
-        assert "a row every 1 day" in one.locator("#reads").text_content()
+        assert "a row every day: times" in one.locator("#reads").text_content()
         assert one.locator("#calls pre").all_text_contents()[0] == (
             "curl --data-binary @table.csv -H 'Content-Type: text/csv' "
             f"'{address}/forecast?model=sales'"
@@ -135,6 +139,9 @@ def test_drop_a_table_see_the_forecast_and_download_it(documented):
 
         one.locator("#model").select_option("gestures")
         assert "the classes “down”, “up”" in one.locator("#reads").text_content()
+        drop(one, "sales.csv", sales)
+        one.locator("#problem", has_text="sales.csv: found a time column 'date'").wait_for()
+        assert "choose a forecasting model" in one.locator("#problem").text_content()
         cases = "id," + ",".join(f"t{t}" for t in range(8)) + "\n"
         cases += "\n".join(
             f"c{i}," + ",".join(f"{np.sin(t / (1 + i)):.4f}" for t in range(8)) for i in (0, 1)

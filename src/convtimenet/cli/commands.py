@@ -31,6 +31,7 @@ from convtimenet.cli.settings import (
     covariates_of,
     estimator_settings,
     given,
+    names_of,
     new_forecaster,
     set_horizon,
     verbose_of,
@@ -212,7 +213,7 @@ def _predict_cases(flags: Any, what: Literal["classes", "numbers"]) -> None:
                 model,
                 train,
                 cases,
-                dataset=Path(flags.data).name,
+                **names_of(flags),
                 resume=flags.resume,
                 distil=flags.distil,
             )

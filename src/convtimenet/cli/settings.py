@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtimenet.cli.outputs import note
@@ -21,6 +22,7 @@ __all__ = [
     "covariates_of",
     "estimator_settings",
     "given",
+    "names_of",
     "new_forecaster",
     "set_horizon",
     "verbose_of",
@@ -82,6 +84,13 @@ def check_training(flags: Any) -> None:
 def columns_of(flags: Any) -> dict[str, Any]:
     """How a table is read."""
     return {name: flags[name] for name in COLUMNS}
+
+
+def names_of(flags: Any) -> dict[str, Any]:
+    """Names of the scored and of the training cases, as `fit_labelled` takes them."""
+    if flags.test is None:
+        return {"dataset": Path(flags.data).name}
+    return {"dataset": Path(flags.test).name, "trained_on": Path(flags.data).name}
 
 
 def covariates_of(flags: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from convtimenet.cli.settings import (
     check_training,
     estimator_settings,
     given,
+    names_of,
     new_forecaster,
     set_horizon,
     verbose_of,
@@ -201,7 +202,7 @@ def _cases(
             )
 
     def finish(best: Any) -> Any:
-        return fit_labelled(best, train, test, dataset=Path(flags.data).name)
+        return fit_labelled(best, train, test, **names_of(flags))
 
     return model, (train,), {}, finish
 

@@ -30,6 +30,7 @@ from convtimenet.data.time.steps import frequency_name, parse_name
 from convtimenet.data.time.timestamps import show_in
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files.maps import blocks, is_mapped
+from convtimenet.settings import require_choice
 from convtimenet.wording import column_names, html_table, listing
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Table:
         """(S + 1,): the first row of each series, and T."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
-    def plot(self, number: int = 0, channel: int = 0) -> Figure:
+    def plot(self, number: int | str = 0, channel: int = 0) -> Figure:
         """Draw one series and channel, with the bounds of intervals that a forecast has: as
         `convtimenet.plot` of this table."""
         from convtimenet import plot
@@ -147,7 +148,14 @@ class Table:
         return html_table(f"{what} {listing(self.channels, limit=8)}", rows, head)
 
     def to_frame(self, library: str = "pandas") -> Any:
-        """The rows as a frame of "pandas", "polars" or "pyarrow": ids, times, channels."""
+        """The rows as a frame of "pandas", "polars" or "pyarrow": ids, times, channels.
+
+        Raises
+        ------
+        ConfigError
+            If it is another library.
+        """
+        require_choice("library", library, ("pandas", "polars", "pyarrow"))
         ids = {} if self.id_name is None else {self.id_name: np.repeat(self.ids, self.lengths)}
         channels = dict(zip(self.channels, self.values.T, strict=True))
         return as_frame(library, ids, self.time_name, self.times, self.time_zone, channels)

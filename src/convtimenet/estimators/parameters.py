@@ -18,7 +18,7 @@ from convtimenet import processes
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ParameterError
 from convtimenet.estimators.presets import UNUSED_IF_FAST
-from convtimenet.names import listed, meant
+from convtimenet.names import did_you_mean, listed, meant
 from convtimenet.training.checkpoint import check_folder, seed_of
 
 EXOGENOUS = frozenset({"hist_exog", "futr_exog", "stat_exog", "stat_categories"})
@@ -46,7 +46,8 @@ class NamedParameters(BaseEstimator):
     """Base of estimators with the mappings `model` and `training` among their parameters.
 
     scikit-learn reads parameters from the constructor's signature, so it stays explicit; a
-    subclass's constructor is wrapped for better messages than "unexpected keyword argument".
+    subclass's constructor and public methods are wrapped for better messages than "unexpected
+    keyword argument".
     """
 
     model: Mapping[str, Any] | None
@@ -64,6 +65,13 @@ class NamedParameters(BaseEstimator):
         super().__init_subclass__(**settings)
         if "__init__" in vars(cls):
             cls.__init__ = _with_parameter_errors(cls.__init__)
+        for name in dir(cls):
+            found = inspect.getattr_static(cls, name)
+            own = found.__func__ if isinstance(found, classmethod) else found
+            ours = inspect.isfunction(own) and own.__module__.startswith("convtimenet.")
+            if ours and not name.startswith("_") and not hasattr(own, "checked"):
+                wrapped = _with_parameter_errors(own)
+                setattr(cls, name, classmethod(wrapped) if own is not found else wrapped)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, as in scikit-learn.
@@ -184,26 +192,34 @@ def unfitted(estimator: Any, **changes: Any) -> Any:
     return fresh
 
 
-def _with_parameter_errors(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that raises `ParameterError` for wrong parameters."""
+def _with_parameter_errors(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A constructor or method that raises `ParameterError` for wrong parameters."""
 
-    @wraps(init)
-    def checked(self: Any, *values: Any, **given: Any) -> None:
+    @wraps(call)
+    def checked(self: Any, *values: Any, **given: Any) -> Any:
         try:
-            init(self, *values, **given)
+            return call(self, *values, **given)
         except TypeError as error:
-            signature = inspect.signature(init)
+            signature = inspect.signature(call)
             try:
                 signature.bind(self, *values, **given)
             except TypeError as wrong:
-                kind, known = type(self).__name__, list(signature.parameters)[1:]
+                is_init, known = call.__name__ == "__init__", list(signature.parameters)[1:]
+                kind = (self if isinstance(self, type) else type(self)).__name__
+                kind = kind if is_init else f"{kind}.{call.__name__}"
                 unknown = [name for name in given if name not in known]
-                message = f"{kind}: {wrong}; give parameters by name, as {known[0]}=..."
-                if unknown:
+                message = f"{kind}: {wrong}"
+                if unknown and is_init:
                     message = _no_parameter(kind, unknown[0], known)
+                elif unknown and known:
+                    message = f"{kind} has no parameter {unknown[0]!r}; "
+                    message += did_you_mean(unknown[0], known)
+                elif known:
+                    message += f"; give parameters by name, as {known[0]}=..."
                 raise ParameterError(message) from None
             raise error
 
+    checked.checked = True  # type: ignore[attr-defined]
     return checked
 
 

@@ -4,9 +4,9 @@ The page is self-contained and loads nothing: pictures are embedded, and plotly.
 the interactive plots, which replace the pictures where scripts run. The sections come from
 `_forecast`, `_classes` and `_numbers` per task, `filling` for filled gaps and scored values,
 `_future` for the forecast after the table (`_words` describes it), and `_network` for any network.
-`_plots` and `_network_plots` draw on a `_canvas`, `_interactive` builds the plots, `_html` renders
-parts and `_page` the whole. Needs matplotlib and plotly (extra ``report``). Shape legend:
-`convtimenet._shapes`.
+`_plots` and `network.pictures` draw on a `_canvas`, `_interactive` and `network.interactive` build
+the plots, `_html` renders parts and `_page` the whole. Needs matplotlib and plotly (extra
+``report``). Shape legend: `convtimenet._shapes`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from convtimenet.report.filling.scores import detect_sections
 from convtimenet.settings import is_whole, require
 from convtimenet.training.metrics import ForecastEvaluation, Scores
 from convtimenet.training.objectives import loss_of
+from convtimenet.wording import listing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ __all__ = [
 
 def plot(
     shown: Explanation | ConvTimeNetForecaster | Table,
-    number: int = 0,
+    number: int | str = 0,
     channel: int = 0,
     *,
     level: Any = None,
@@ -84,7 +85,7 @@ def plot(
         Or an explanation from `model.explain`: the series or case, the importance of its spans, and
         its patches.
     number
-        Index of the series or case.
+        Index of the series or case; of the series of a long table also its id, as text.
     channel
         Index of the channel, for forecasts and tables, where bounds of intervals do not count; the
         explanation of a case shows all of its channels.
@@ -107,9 +108,10 @@ def plot(
         n, channels = len(shown.importance), shown.channels
     elif isinstance(shown, ConvTimeNetForecaster):
         check_is_fitted(shown)
-        n, channels = len(shown.tail_.lengths), shown.tail_.channels
+        table = shown.tail_
+        n, channels, number = len(table.lengths), table.channels, _number(number, table)
     elif isinstance(shown, Table):
-        n, channels = len(shown.lengths), columns_of(shown)
+        n, channels, number = len(shown.lengths), columns_of(shown), _number(number, shown)
     else:
         raise DataError(
             "expected what can be drawn: a fitted ConvTimeNetForecaster, a table (its forecast of "
@@ -122,6 +124,18 @@ def plot(
     if isinstance(shown, Table):
         return table_figure(shown, *at)
     return forecast_figure(shown, *at, level, future)
+
+
+def _number(number: Any, table: Table) -> Any:
+    """The index of the series with this id, if it is one of a long table."""
+    if not (table.long and isinstance(number, str)):
+        return number
+    ids = table.ids.tolist()
+    if number not in ids:
+        raise DataError(
+            f"there is no series {number!r}; give its index, or one of the ids {listing(ids)}"
+        )
+    return ids.index(number)
 
 
 def _index(name: str, value: Any, n: int, what: str) -> int:

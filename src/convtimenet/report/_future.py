@@ -23,6 +23,7 @@ from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, short
 from convtimenet.report._html import (
+    LONG,
     Section,
     clean,
     count,
@@ -32,6 +33,7 @@ from convtimenet.report._html import (
     grid,
     live,
     long_card,
+    packed,
     picked,
     rounded,
     score_table,
@@ -44,9 +46,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SCORED = "the model scored below, which was not trained on the test split"
-_DRAWN = 4  # static pictures
+_DRAWN = 4  # static pictures, and half as many that are rasterised
 PICKED = 200
 """Most series or channels to pick from."""
+_MOST_VALUES = 60_000
+"""Most values in the plots of all that can be picked, so that the page stays small."""
+_MOST_DOWNLOAD = 200_000
+"""Most characters of the embedded forecast."""
 _MOST_ROWS = 1000  # before a forecast
 
 
@@ -93,9 +99,10 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
         )
     h = len(future.times) // S
     answers = future.values.reshape(S, h, C, K)
+    most = max(1, _MOST_VALUES // (_rows_before(table, h) + h * K))
     found = [
         _forecast(table, future, s, c, answers[s, :, c])
-        for s, c in islice(product(range(S), range(C)), PICKED)
+        for s, c in islice(product(range(S), range(C)), min(PICKED, most))
     ]
     levels = _levels(future.channels[:K])
     whole = "each series" if table.long else "the table"
@@ -105,8 +112,10 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
         note += f"Bands: {', '.join(levels)} % intervals. "
     each = f" with {count(C, 'channel')} each" if C > 1 else ""
     among = f"{S:,} series{each}" if table.long else count(C, "channel")
+    download = _download(table, future)
     if len(found) < S * C:
-        note += f"Shown are the first {len(found)} of {among}; the download holds all. "
+        note += f"Shown are the first {len(found)} of {among}"
+        note += "; the download holds all. " if download.startswith("<a") else ". "
     made = f"was {forecast_from}" if forecast_from else f"is {_SCORED}"
     note += f"The forecasting model {made}."
     words = f'<p class="outlook"><span>{escaped(found[0].outlook.words)}</span></p>'
@@ -116,7 +125,7 @@ def future_section(table: Table, future: Table, forecast_from: str | None = None
     tables = grid(
         [_forecast_card(found[0], levels, table.time_name), *_overview_card(found, h, table)]
     )
-    body = f'{words}{picture}<p>{_download(table, future)}</p>{tables}<p class="soft">'
+    body = f'{words}{picture}<p>{download}</p>{tables}<p class="soft">'
     return Section("future", "The forecast", f"{body}{escaped(note)}</p>")
 
 
@@ -127,11 +136,15 @@ def _levels(columns: tuple[str, ...]) -> list[str]:
     return [name.removeprefix(f"{columns[0]}-hi-").rstrip("_") for name in above]
 
 
+def _rows_before(table: Table, h: int) -> int:
+    """Rows to draw before a forecast, if there are as many."""
+    season = season_of(table.frequency)
+    return min(max(3 * season, h) if season > 1 else max(3 * h, 24), _MOST_ROWS)
+
+
 def _forecast(table: Table, future: Table, s: int, c: int, answers: np.ndarray) -> _Forecast:
     h, begin, end = len(answers), int(table.bounds[s]), int(table.bounds[s + 1])
-    season = season_of(table.frequency)
-    wanted = max(3 * season, h) if season > 1 else max(3 * h, 24)
-    first = max(begin, end - min(wanted, _MOST_ROWS))
+    first = max(begin, end - _rows_before(table, h))
     ahead = slice(s * h, (s + 1) * h)
     channel = table.channels[c]
     times = np.concatenate([table.times[first:end], future.times[ahead]])
@@ -221,8 +234,9 @@ def _overall(table: Table, answers: np.ndarray, among: str) -> str:
 
 def _picture(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> str:
     """The static pictures of the first forecasts, and the plot of all that can be picked."""
+    long = plots.is_rasterised(found[0].known, found[0].answers)
     pictures = []
-    for one in found[:_DRAWN]:
+    for one in found[: _DRAWN // 2 if long else _DRAWN]:
         n, begin, last = len(one.known), one.stamps[0], one.stamps[-1]
         pictures.append(
             figure(
@@ -324,11 +338,21 @@ def _overview_card(found: Sequence[_Forecast], h: int, table: Table) -> list[str
 
 
 def _download(table: Table, future: Table) -> str:
-    """A link that holds the forecast as CSV."""
-    file = StringIO()
-    write_rows(file, future, table)
-    data = base64.b64encode(file.getvalue().encode(errors="replace")).decode()
+    """A link that holds the forecast as CSV, a long one compressed, or why there is none."""
+    kind, name, data = "text/csv", "forecast.csv", ""
+    if future.values.size <= _MOST_DOWNLOAD:  # of more, no compressed form is short enough
+        file = StringIO()
+        write_rows(file, future, table)
+        text = file.getvalue().encode(errors="replace")
+        data = base64.b64encode(text).decode()
+        if len(text) > LONG:  # the page's script unpacks it
+            kind, name, data = "application/gzip", f"{name}.gz", packed(text)
+    if not data or len(data) > _MOST_DOWNLOAD:
+        return (
+            f"The forecast as CSV is left out: its {count(len(future.times), 'row')} would make "
+            "this page too large. Take the file that the forecast was written to."
+        )
     return (
-        f'<a class="button" download="forecast.csv" href="data:text/csv;base64,{data}">'
+        f'<a class="button" download="{name}" href="data:{kind};base64,{data}">'
         "Download the forecast (CSV)</a>"
     )

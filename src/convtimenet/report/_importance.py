@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convtimenet.estimators.explain import CaseExplanation, Explanation, ForecastExplanation
-from convtimenet.report import _network_plots as network_plots
 from convtimenet.report._canvas import WIDTH, drawing, require_matplotlib, svg
 from convtimenet.report._html import Section, card, escaped, figure, grid, number, score_table
+from convtimenet.report._interactive import embedded
+from convtimenet.report.network import interactive as interactive_network
+from convtimenet.report.network import pictures as network_plots
 from convtimenet.training.closed_form.effects import Effect
 
 if TYPE_CHECKING:
@@ -28,47 +30,57 @@ def forecast_importance(explanation: ForecastExplanation, n: int, c: int) -> Fig
     """Figure of channel `c` of series `n`."""
     require_matplotlib()
     with drawing(WIDTH, 6.2) as drawn:
-        network_plots.importance_panels(
-            drawn,
-            explanation.values[n, c][None],
-            explanation.spans,
-            explanation.change[n, c].T,
-            explanation.left[n, c],
-            explanation.right[n, c],
-            now=explanation.values.shape[-1],
-            ylabel=explanation.channels[c],
-            rows_label="steps ahead",
-            first_row=1,
-            heat_label="change",
-            bars=explanation.importance[n, c],
-            bars_label="mean |change|",
-        )
+        network_plots.importance_panels(drawn, **_forecast_panels(explanation, n, c))
     return drawn
+
+
+def _forecast_panels(explanation: ForecastExplanation, n: int, c: int) -> dict[str, Any]:
+    return {
+        "values": explanation.values[n, c][None],
+        "spans": explanation.spans,
+        "heat": explanation.change[n, c].T,
+        "left": explanation.left[n, c],
+        "right": explanation.right[n, c],
+        "now": explanation.values.shape[-1],
+        "ylabel": explanation.channels[c],
+        "rows_label": "steps ahead",
+        "first_row": 1,
+        "heat_label": "change",
+        "bars": explanation.importance[n, c],
+        "bars_label": "mean |change|",
+    }
 
 
 def case_importance(explanation: CaseExplanation, n: int) -> Figure:
     """Figure of case `n`."""
     require_matplotlib()
     with drawing(WIDTH, 4.8) as drawn:
-        network_plots.importance_panels(
-            drawn,
-            explanation.values[n, :, : explanation.lengths[n]],
-            explanation.spans,
-            explanation.importance[n],
-            explanation.left[n, 0],
-            explanation.right[n, 0],
-            now=0,
-            ylabel="value",
-            rows_label="channel",
-            first_row=0,
-            heat_label="drop in probability" if explanation.measure == "probability" else "change",
-        )
+        network_plots.importance_panels(drawn, **_case_panels(explanation, n))
     return drawn
+
+
+def _case_panels(explanation: CaseExplanation, n: int) -> dict[str, Any]:
+    return {
+        "values": explanation.values[n, :, : explanation.lengths[n]],
+        "spans": explanation.spans,
+        "heat": explanation.importance[n],
+        "left": explanation.left[n, 0],
+        "right": explanation.right[n, 0],
+        "now": 0,
+        "ylabel": "value",
+        "rows_label": "channel",
+        "first_row": 0,
+        "heat_label": "drop in probability" if explanation.measure == "probability" else "change",
+    }
 
 
 def _picture(drawn: Figure) -> str:
     with drawing(1, 1):  # the style also applies when the figure is saved
         return svg(drawn)
+
+
+def _plot(panels: dict[str, Any]) -> str:
+    return embedded(interactive_network.importance_panels(**panels))
 
 
 def _words(explanation: Explanation, answer: str, moved: str) -> str:
@@ -115,6 +127,7 @@ def forecast_importance_section(
             "span raises the forecast, blue where it lowers it."
             f"{' Lines: extent of each patch.' * patches}",
             "Importance of each span",
+            plot=_plot(_forecast_panels(explanation, 0, c)),
         )
     ]
     if len(importance) > 1:
@@ -125,17 +138,17 @@ def forecast_importance_section(
         if explanation.channel_importance.any():
             alone = "what it reads in other channels is left as it is."
         most = "" if len(order) == len(relative) else f" Shown are the {_CHANNELS} largest sums."
+        drawn = relative[order], spans - L, names, "standard deviations"
         cards.append(
             figure(
-                network_plots.channel_importance(
-                    relative[order], spans - L, names, "standard deviations"
-                ),
+                network_plots.channel_importance(*drawn),
                 f"Importance of every span for {len(names)} channels, between "
                 f"{number(float(np.nanmin(relative)))} and {number(float(np.nanmax(relative)))} "
                 "standard deviations.",
                 "Mean absolute change of each channel's own forecast, in its standard deviations; "
                 f"{alone}{most}",
                 "All channels",
+                plot=embedded(interactive_network.channel_importance(*drawn)),
             )
         )
     if explanation.covariates:
@@ -202,6 +215,7 @@ def case_importance_section(explanation: CaseExplanation, names: Sequence[str]) 
                 f"{name}: its channels, the importance of their spans and the patches. {caption}",
                 caption,
                 name,
+                plot=_plot(_case_panels(explanation, n)),
             )
         )
     legend = "Red parts support the predicted class: without them its probability drops. Blue "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convtimenet.report._canvas import beside
-from convtimenet.report._html import clean, digits_for
+from convtimenet.report._html import LONG, clean, digits_for, packed
 
 Figure = dict[str, Any]
 """A figure in Plotly's JSON form: ``data`` and ``layout``. With ``xs``, the ``x`` of a trace
@@ -26,8 +26,10 @@ _MANY_DOTS = 2000  # of more dots an evenly spaced sample is drawn
 
 
 def embedded(figure: Figure) -> str:
-    """A figure as a script element, which no name in it can leave."""
+    """A figure as a script element, which no name in it can leave; a long one is compressed."""
     text = json.dumps(figure, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if len(text) > LONG:
+        return f'<script type="application/gzip" class="figure">{packed(text.encode())}</script>'
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return f'<script type="application/json" class="figure">{text}</script>'
 

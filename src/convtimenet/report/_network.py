@@ -19,7 +19,6 @@ from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
-from convtimenet.report import _network_plots as network_plots
 from convtimenet.report import _plots as plots
 from convtimenet.report._html import (
     Section,
@@ -33,6 +32,8 @@ from convtimenet.report._html import (
     span,
 )
 from convtimenet.report._interactive import embedded
+from convtimenet.report.network import interactive as interactive_network
+from convtimenet.report.network import pictures as network_plots
 from convtimenet.training.closed_form.smoothing import CHOSEN
 from convtimenet.training.history import History
 from convtimenet.training.objectives import loss_of
@@ -206,22 +207,16 @@ def patches_section(
     there = ~np.isnan(left)
     last = int(np.flatnonzero(there)[-1]) + 1  # masked padding after the end is not drawn
     left, right, moved, there = (each[:last] for each in (left, right, moved, there))
+    boxes, sizes = (values, left, right, moved), {"stride": stride, "patch_size": size}
     cards = [
         figure(
-            network_plots.patch_boxes(
-                values,
-                left,
-                right,
-                moved,
-                stride=stride,
-                patch_size=size,
-                ylabel=ylabel,
-            ),
+            network_plots.patch_boxes(*boxes, **sizes, ylabel=ylabel),
             f"{title}: the series and its {there.sum()} patches, of lengths from "
             f"{span((right - left)[there])} time steps; undeformed patches span {size - 1}.",
             f"{title}. Each row is a patch: the faint bar is its undeformed position, the coloured "
-            "one its actual position. Hatched: padding.",
+            "one its actual position. Hatched or shaded: padding.",
             "Positions of the patches",
+            plot=embedded(interactive_network.patch_boxes(*boxes, **sizes, ylabel=ylabel)),
         ),
         figure(
             network_plots.move_histograms(shift, widening),
@@ -229,6 +224,7 @@ def patches_section(
             f"{span(widening)} time steps.",
             "Uniform patches would all be at 0. Patches over padding are included.",
             f"Shift and width over {many}",
+            plot=embedded(interactive_network.move_histograms(shift, widening)),
         ),
     ]
     return Section("patches", "Deformable patches", f"<p>{words}</p>{grid(cards)}")
@@ -312,6 +308,7 @@ def linear_section(network: ConvTimeNet | LinearNetwork, granted: float) -> list
         f"{span(weight)}.",
         "Red: a value above the mean of the context raises the forecast; blue: it lowers it.",
         "What each step ahead reads",
+        plot=embedded(interactive_network.linear_map(weight)),
     )
     return [Section("linear", "Linear stream", f"<p>{words}</p>{grid([picture])}")]
 
@@ -408,6 +405,7 @@ def _residual_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
         f"{len(dead)} of them near 0.",
         "The longer a bar, the larger the contribution of its branch.",
         "Scale per block",
+        plot=embedded(interactive_network.residual_bars(scales, sizes)),
     )
     cards = grid([picture, card(table, "Values")])
     return Section("residuals", "Residual scales", f"<p>{words}</p>{cards}")
@@ -430,6 +428,7 @@ def _kernel_section(blocks: Sequence[Block], sizes: Sequence[int]) -> Section:
                 f"{span(weight)}; largest on average at offset {peak}.",
                 f"Largest on average at offset {peak}.",
                 f"Block {i}, kernel of {k} tokens",
+                plot=embedded(interactive_network.kernel_map(weight)),
             )
         )
     words = "<p>Weights of each block's large kernel, with the small one merged into it, by offset "

@@ -1,13 +1,12 @@
 """The complete HTML document: style and scripts from this folder, the plotting library, sections.
 
 Everything is in the file; its content security policy allows nothing else. The library, plotly.js
-(MIT licence), is embedded compressed and unpacked by the browser.
+(MIT licence), and long data are embedded compressed and unpacked by the browser.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import re
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from convtimenet.errors import MissingExtraError
-from convtimenet.report._html import Section, escaped
+from convtimenet.report._html import Section, escaped, packed
 
 _FOLDER = Path(__file__).parent
 
@@ -39,7 +38,7 @@ def plotly_script() -> Path:
 def _packed(path: Path) -> tuple[str, str]:
     """A script compressed as base64 text, and its hash for the policy."""
     code = path.read_bytes()
-    return base64.b64encode(gzip.compress(code, 9, mtime=0)).decode(), _hash(code)
+    return packed(code), _hash(code)
 
 
 def _hash(code: bytes) -> str:
@@ -78,7 +77,7 @@ def page(
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'"
     scripts, made = "", "Written by convtimenet."
-    if '<script type="application/json"' in body:
+    if 'class="figure">' in body:
         script = (_FOLDER / "page.js").read_text(encoding="utf-8")
         library, library_hash = _packed(plotly_script())
         policy += f"; script-src {_hash(script.encode())} {library_hash}"

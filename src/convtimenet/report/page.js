@@ -7,13 +7,16 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 const plots = new Map(); // element of a plot -> its figure as read from the page, and the choice
 let library; // promise of the unpacked plotting library
 
+// What base64 text holds compressed, as a Response.
+function unpacked(packed) {
+  const bytes = Uint8Array.from(atob(packed), (one) => one.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
 function loadLibrary() {
   library ??= (async () => {
-    const packed = document.getElementById("plotly").textContent;
-    const bytes = Uint8Array.from(atob(packed), (one) => one.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = await unpacked(document.getElementById("plotly").textContent).text();
     document.head.append(script);
     return window.Plotly;
   })();
@@ -22,7 +25,9 @@ function loadLibrary() {
 
 // --- plots --------------------------------------------------------------------------------------
 
-// Colours are names of CSS variables, and "theme" is a colour scale between two of them.
+// Colours are names of CSS variables, and "theme" and "signed" are colour scales between these.
+const scales = { theme: ["--card", "--accent"], signed: ["--blue", "--card", "--red"] };
+
 function coloured(value, key = "") {
   if (Array.isArray(value)) {
     return value.length && typeof value[0] === "object"
@@ -32,7 +37,8 @@ function coloured(value, key = "") {
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, k)]));
   }
-  if (key === "colorscale" && value === "theme") return [[0, css("--card")], [1, css("--accent")]];
+  const scale = key === "colorscale" && scales[value];
+  if (scale) return scale.map((name, i) => [i / (scale.length - 1), css(name)]);
   return /color$/.test(key) && String(value).startsWith("--") ? css(value) : value;
 }
 
@@ -49,6 +55,13 @@ function traces({ figure, choice }) {
   }));
 }
 
+// A legend as wide as a narrow plot lies below the tools, not under them; a margin that it does not fit into
+// would be drawn again and again.
+function topMargin({ showlegend }, { clientWidth }) {
+  if (!showlegend || clientWidth >= 700) return 14;
+  return clientWidth >= 480 ? 52 : 80;
+}
+
 function layout({ figure, choice }, box) {
   // margins grow to one side only: else labels and legend can push each other for ever
   const grows = { x: "bottom", y: "left" };
@@ -57,8 +70,7 @@ function layout({ figure, choice }, box) {
   const found = {
     autosize: true,
     height: own.height ?? 300,
-    // a legend as wide as a narrow plot lies below the tools, not under them
-    margin: { l: 10, r: 12, t: own.showlegend && box.clientWidth < 700 ? 52 : 14, b: 10 },
+    margin: { l: 10, r: 12, t: topMargin(own, box), b: 10 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "--ink" },
@@ -130,9 +142,11 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "400px" });
 
-function plot(script) {
+async function plot(script) {
   const box = script.closest("figure").querySelector(".plot");
-  plots.set(box, { figure: JSON.parse(script.textContent), choice: 0 });
+  const text = script.textContent;
+  const figure = script.type.endsWith("gzip") ? await unpacked(text).json() : JSON.parse(text);
+  plots.set(box, { figure, choice: 0 });
   script.remove();
   seen.observe(box.closest("figure"));
   return box;
@@ -225,10 +239,20 @@ function sortable(table) {
   });
 }
 
+// --- downloads ----------------------------------------------------------------------------------
+
+// A compressed file is offered unpacked.
+async function unpackDownload(link) {
+  const file = await unpacked(link.href.split(",")[1]).blob();
+  link.href = URL.createObjectURL(new Blob([file], { type: "text/csv" }));
+  link.download = link.download.replace(/\.gz$/, "");
+}
+
 document.querySelectorAll("table").forEach(sortable);
 if (window.DecompressionStream) {
-  document.querySelectorAll("script.figure").forEach((script) => {
-    const box = plot(script);
+  document.querySelectorAll("a[download$='.gz']").forEach(unpackDownload);
+  document.querySelectorAll("script.figure").forEach(async (script) => {
+    const box = await plot(script);
     const form = box.closest("section").querySelector("form.picker");
     if (form && plots.get(box).figure.choices) picker(form, box);
   });

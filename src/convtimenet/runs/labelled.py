@@ -51,13 +51,15 @@ def fit_labelled(
     test: Cases,
     *,
     dataset: str,
+    trained_on: str | None = None,
     protocol: str = "honest",
     resume: str | Path | None = None,
     distil: bool = False,
 ) -> LabelledRun:
     """Fit to training cases and score on test cases; in the paper protocol the test cases are also
     the validation split. With `distil` the model of the run is one network that learns from the
-    ensemble.
+    ensemble. `dataset` names the test cases, and `trained_on` the training cases if they are of
+    another set.
 
     Raises
     ------
@@ -91,6 +93,7 @@ def fit_labelled(
     result = result_of(
         model,
         dataset=dataset,
+        trained_on=trained_on,
         task="classification" if classifies else "regression",
         horizon=None,
         protocol=protocol,

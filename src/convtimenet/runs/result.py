@@ -28,6 +28,7 @@ class Result:
     """Result of a run; ``--json`` writes `to_dict`."""
 
     dataset: str
+    """What was scored."""
     task: str
     horizon: int | None
     preset: str
@@ -61,6 +62,8 @@ class Result:
     """Season of the seasonal-naive forecast, in steps."""
     forecast_from: str | None = None
     """A sentence about the second training; None if there was none."""
+    trained_on: str | None = None
+    """What it was trained on, if that is another set than the scored one."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; numbers that are not finite become None."""
@@ -130,8 +133,11 @@ def facts(result: Result) -> dict[str, str]:
         n = result.epochs
         last = result.best_epoch == n
         took += f"last of {n} epochs kept: " if last else f"best epoch {result.best_epoch} of {n}: "
+    scored = {"Data": result.dataset}
+    if result.trained_on is not None:
+        scored = {"Test data": result.dataset, "Training data": result.trained_on}
     made = {
-        "Data": result.dataset,
+        **scored,
         "Protocol": result.protocol,
         "Hyper-parameters": result.preset,
         "Seed": str(result.seed),

@@ -134,7 +134,11 @@ def _cases(grid: CaseGrid, chosen: CaseColumns) -> CaseFile:
             "for labelled cases name one 'case_id'"
             + advice(" or pass it as id_col (--id_col)", "", " or choose 'id' for it")
             + ", or write one case per row; to forecast such a table "
-            + advice("use convtimenet forecast", "POST it to /forecast", "choose 'rows over time'")
+            + advice(
+                "use convtimenet forecast",
+                "choose a forecasting model (POST it to /forecast)",
+                "choose 'rows over time'",
+            )
         )
     return _wide(grid, ids, strong, chosen.labelled)
 

@@ -394,7 +394,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
         return self
 
     def plot(
-        self, number: int = 0, channel: int = 0, *, level: Any = None, future: Any = None
+        self, number: int | str = 0, channel: int = 0, *, level: Any = None, future: Any = None
     ) -> Figure:
         """Draw the last rows of the training table and the forecast after them: as
         `convtimenet.plot` of this model."""

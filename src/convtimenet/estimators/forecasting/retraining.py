@@ -238,7 +238,7 @@ class RetrainedForecaster(FittedForecaster):
         calibration = Calibration.of(every, told, shared=not self.scale)
         if config.pretrained and not calibration.reaches(DEFAULT_LEVELS[0]):
             return None
-        few = f"only {held_out} held-out window{'s' if held_out > 1 else ''}"
+        few = f"only {held_out} validation window{'s' if held_out > 1 else ''}"  # not of the test
         split = few if held_out else "no validation split"
         notice = (
             f"{split}: intervals are calibrated with the errors of {len(found)} "

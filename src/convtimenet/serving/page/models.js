@@ -95,9 +95,15 @@ function showModel() {
   showStart();
 }
 
+// "day" of "1 day"; row numbers have only their difference.
+function everyWords(step) {
+  if (/^\d+$/.test(step)) return step === "1" ? "step" : `step of ${step}`;
+  return step.replace(/^1 /, "");
+}
+
 function tableWords({ step, time, id, channels, known_ahead, known_so_far, fixed }) {
   const parts = [
-    `It reads a table with a header line and a row every ${step}: times (“${time}” in training)`,
+    `It reads a table with a header line and a row every ${everyWords(step)}: times (“${time}” in training)`,
     id === null ? "" : `, a column that names the series (“${id}”)`,
     `, and ${quoted(channels)} to forecast`,
     known_ahead.length ? `; ${quoted(known_ahead)}, known ahead, for the steps to forecast as well` : "",
@@ -157,6 +163,12 @@ async function requestOf(model) {
   return [`/${model.task}?${query}`, { method: "POST", body: data, headers: { "content-type": "text/csv" } }];
 }
 
+// The server calls the file "table" or "cases", and the rows ahead "future".
+function named(words, file) {
+  const names = { table: file.name, cases: file.name, future: ahead?.name };
+  return words.replace(/^(table|cases|future)(\.csv)?(?=[:,])/, (found, slot) => names[slot] ?? found);
+}
+
 async function ask() {
   const [model, file] = [modelNow(), data];
   problem("");
@@ -172,7 +184,7 @@ async function ask() {
     await show(model, file, text, notices);
   } catch (error) {
     $("result").hidden = true; // it is of something else
-    problem(error.message);
+    problem(named(error.message, file));
   } finally {
     asking = false;
     showStart();

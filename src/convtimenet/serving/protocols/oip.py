@@ -126,11 +126,13 @@ def routes(engine: Engine, models: Models) -> APIRouter:
             "extensions": ["binary_tensor_data"],
         }
 
+    @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live")
     async def live() -> dict[str, bool]:
         """Whether the server runs."""
         return {"live": True}
 
+    @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready", responses=refusals(TextError, 503))
     async def ready() -> dict[str, bool]:
         """Whether it answers; it is up only with its models loaded and warm."""

@@ -23,6 +23,10 @@ from convtimenet.serving.workbench.worker import LOOKING, Ended, Worker
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq", ".feather", ".arrow", ".ipc",
           ".jsonl", ".ndjson", ".json", ".tsf")  # fmt: skip
 RECORDINGS = (".ts", ".arff", ".npz")
+_SWITCHED = (
+    "this file cannot be read as rows over time, so it is read as labelled recordings; if it holds "
+    "rows over time, choose that at 'These are'"
+)
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 Slot = Literal["data", "ahead", "new"]
@@ -110,6 +114,7 @@ class Desk:
             if slot == "data":
                 self._given += 1
                 self._drop("ahead")
+                self._drop("new")
                 self._change(look=None, job=None, result=None, answers=None)
             elif slot == "ahead":  # what was forecast with other rows is no result of these
                 self._change(job=None, result=None, answers=None)
@@ -143,16 +148,20 @@ class Desk:
             If it cannot be read at all, or another file was given since.
         """
         with self._turn(given=asked.given):
-            kind = asked.kind or self._ask("kind", path=self._place("data"))["kind"]
-            columns, roles = self._columns, self._roles
+            path, own = self._place("data"), asked.roles.model_dump()
+            kind = asked.kind or self._ask("kind", path=path)["kind"]
+            columns, roles, found = self._columns, self._roles, {}
             if kind == "table":
                 given = asked.columns.given()
-                found = self._ask("look", path=self._place("data"), columns=given)
+                found = self._ask("look", path=path, columns=given)
                 # what was detected stays detected, so that the settings shown are those needed
                 columns = Columns.model_construct(**found.pop("needed", given))
-            else:
-                roles, own = asked.roles, asked.roles.model_dump()
-                found = self._ask("look at recordings", path=self._place("data"), roles=own)
+            if kind == "recordings" or (asked.kind is None and "error" in found):
+                roles, cases = asked.roles, self._ask("look at recordings", path=path, roles=own)
+                if kind == "recordings":
+                    found = cases
+                elif "error" not in cases:  # that of the table is of no use
+                    kind, found = "recordings", cases | {"notices": [_SWITCHED, *cases["notices"]]}
             with self._lock:
                 self._columns, self._roles = columns, roles
                 self._inputs += 1

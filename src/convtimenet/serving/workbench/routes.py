@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import FileResponse
@@ -119,6 +120,10 @@ def routes(desk: Desk) -> APIRouter:
 
 
 def _download(response: Response, name: str) -> Response:
+    """A response that is saved under this name, which is safe; as RFC 6266 says it."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
-    response.headers["content-disposition"] = f'attachment; filename="{plain}"'
+    said = f'attachment; filename="{plain}"'
+    if plain != name:
+        said += f"; filename*=UTF-8''{quote(name, safe='')}"
+    response.headers["content-disposition"] = said
     return response

@@ -219,6 +219,8 @@ def _read(path: str, columns: Columns) -> tuple[Table, Columns]:
         targets = columns["target_cols"] or [n for n in error.target_cols if n not in taken]
         columns = {**columns, "id_col": error.id_col, "target_cols": targets or None}
         notice = f"time stamps repeat, so the rows are read as one series per {error.id_col!r}"
+        table = _left_out(_read_as(path, columns), columns, _numbers(Path(path)))
+        return _noticed(table, notice), columns
     except DataError:
         if columns["target_cols"] is not None:
             raise
@@ -228,16 +230,18 @@ def _read(path: str, columns: Columns) -> tuple[Table, Columns]:
             raise
         with suppress(DataError):
             columns = {**columns, "target_cols": numbers}
-            table = _read_as(path, columns)
-            for kind, held in (("are empty", None), ("hold text or dates", False)):
-                left = [n for n, is_one in number.items() if is_one is held]
-                left = [n for n in left if n not in (columns["id_col"], table.time_name)]
-                if left:
-                    notice = f"columns that {kind} are not forecast: {listing(left)}"
-                    table = _noticed(table, notice)
-            return table, columns
+            return _left_out(_read_as(path, columns), columns, number), columns
         raise
-    return _noticed(_read_as(path, columns), notice), columns
+
+
+def _left_out(table: Table, columns: Columns, number: dict[str, bool | None]) -> Table:
+    """With notices of the columns that are not used as they are no numbers."""
+    used = {table.time_name, columns["id_col"], *_listed(columns["futr_exog"])}
+    used |= {*_listed(columns["hist_exog"])}
+    for kind, held in (("are empty", None), ("hold text or dates", False)):
+        if left := [n for n, is_one in number.items() if is_one is held and n not in used]:
+            table = _noticed(table, f"columns that {kind} are not forecast: {listing(left)}")
+    return table
 
 
 def _noticed(table: Table, notice: str) -> Table:

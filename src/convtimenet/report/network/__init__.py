@@ -1,0 +1,1 @@
+"""Pictures of networks and explanations (`pictures`), and the same as plots (`interactive`)."""
