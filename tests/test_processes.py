@@ -19,6 +19,7 @@ from torch import Tensor
 
 from convtimenet import processes
 from convtimenet.config import TrainConfig
+from convtimenet.errors import ProcessError
 from convtimenet.training.batches import own_part
 
 SCRIPT = Path(together.__file__)
@@ -314,6 +315,9 @@ def hook(owner, name, before="", after=""):
         if before:
             here(before + last)
         found = call(*given)
+        if name in ("_one_step", "save"):
+            with open(Path(out) / f"done-{os.environ['RANK']}.txt", "a") as done:
+                print(name + last, training, step, file=done)
         if after:
             here(after + last)
         return found
@@ -341,9 +345,14 @@ def test_killed_and_started_again(task, kills, alone, tmp_path) -> None:
     chance = random.Random(3)
     everything = begun(1, KILLED, tmp_path, task, tmp_path / "unbroken", "", "")
     assert everything[0].communicate()[0] == ""
+    steps_done(tmp_path)
+    kept = (1, 0)  # training and step that are saved
+    last: dict[int, int] = {}  # step of each training
     moments: dict[str, list[str]] = {}  # by training and step, as a kill may lose the latter
     for at, where in json.loads((tmp_path / "moments-0.json").read_text()):
         moments.setdefault(at, []).append(where)
+        training, step = map(int, at.split())
+        last[training] = step
     steps = list(moments)
     assert [sum(at.startswith(f"{n} ") for at in steps) for n in (1, 2)] == STEPS_OF[task]
     drawn = sorted(chance.sample(range(1, len(steps) - 1), kills - 2))
@@ -360,10 +369,34 @@ def test_killed_and_started_again(task, kills, alone, tmp_path) -> None:
         codes = [one.returncode for one in all_]
         assert codes.pop(victim) == -signal.SIGKILL, (moment, said)
         assert all(codes), (moment, said)
-    run_together(3 if kills > 3 else 1, tmp_path, task, tmp_path / "killed")
+        first, saved = steps_done(tmp_path)
+        assert first in (None, following(kept, last)), (moment, kept)
+        kept = saved or kept
+    assert kept >= (max(last), 2)
+    all_ = begun(3 if kills > 3 else 1, KILLED, tmp_path, task, tmp_path / "killed", "", "")
+    said = [one.communicate() for one in all_]
+    assert [one.returncode for one in all_] == [0] * len(all_), said
+    assert steps_done(tmp_path)[0] in (None, following(kept, last))
     weights, answers = distance(results(tmp_path, task, 0)[0], alone[task][0])
     assert weights < 1e-6
     assert answers < 1e-5
+
+
+def steps_done(out: Path) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Training and step of the first one that a run did, and of the last one that it saved; None
+    for none."""
+    path = out / "done-0.txt"
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    path.unlink(missing_ok=True)
+    did = [(int(one[-2]), int(one[-1])) for one in lines if one[0] == "_one_step"]
+    saved = [(int(one[-2]), int(one[-1])) for one in lines if one[0] == "save"]
+    return did[0] if did else None, saved[-1] if saved else None
+
+
+def following(kept: tuple[int, int], last: dict[int, int]) -> tuple[int, int]:
+    """The training and step that come after a saved one, given the last step of each training."""
+    training, step = kept
+    return (training, step + 1) if step < last[training] else (training + 1, 1)
 
 
 STEPS_OF = {"forecast": [51, 0], "streams": [51, 41], "classify": [51, 121]}
@@ -379,15 +412,52 @@ def workers(parent: int) -> list[int]:
 @pytest.mark.slow
 def test_restarted_by_torchrun(alone, tmp_path) -> None:
     """A process is killed once; torchrun starts all again, which go on from the checkpoint."""
-    checkpoints = tmp_path / "checkpoints"
-    start = command(2, SCRIPT, tmp_path, "classify", checkpoints, restarts=1)
-    with subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
+    checkpoints, script = tmp_path / "checkpoints", tmp_path / "noting.py"
+    script.write_text(KILLED, encoding="utf-8")
+    start = command(2, script, tmp_path, "classify", checkpoints, "", "", restarts=1)
+    paths = [str(Path(__file__).parent), *filter(None, [ENVIRONMENT.get("PYTHONPATH")])]
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen(start, env=environment, stderr=subprocess.PIPE, text=True) as run:
         while not list(checkpoints.glob("*.safetensors")):
             time.sleep(0.02)
         os.kill(workers(run.pid)[1], signal.SIGKILL)
         said = run.communicate()[1]
     assert run.returncode == 0, said
     assert distance(results(tmp_path, "classify", 0)[0], alone["classify"][0])[0] < 1e-6
+    # of both lives: a step is repeated at most where it was not saved any more
+    did = (tmp_path / "done-0.txt").read_text().splitlines()
+    steps = [one for one in did if one.startswith("_one_step")]
+    assert steps.count("_one_step 1 1") == 1
+    assert len(set(steps)) <= len(steps) <= len(set(steps)) + 1
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_processes_with_other_commands_are_told_of_both(monkeypatch, same) -> None:
+    """A file of another name on one of them."""
+    asked = []
+
+    def all_of(values: torch.Tensor) -> list[torch.Tensor]:
+        asked.append(None)
+        other = values.clone()
+        if len(asked) == 1:
+            other[0] ^= 1
+        elif not same:
+            at = bytes(values.tolist()).index(b"sales")
+            other[at : at + 5] = torch.tensor([*b"other"], dtype=torch.uint8)
+        return [values, values, other]
+
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    monkeypatch.setattr(processes, "all_of", all_of)
+    monkeypatch.setattr(sys, "argv", ["convtimenet", "forecast", "sales.csv", "--h", "24"])
+    place = f"--h 24 in {os.getcwd()}"
+    with pytest.raises(ProcessError, match="the data of process 2 differs from that") as error:
+        processes.check_same("the data", {"rows": 7})
+    assert str(error.value).endswith(
+        "the same files"
+        if same
+        else f" (process 0: convtimenet forecast sales.csv {place}; process 2: convtimenet "
+        f"forecast other.csv {place})"
+    )
 
 
 def test_parts_of_a_batch(monkeypatch) -> None:
