@@ -66,6 +66,22 @@ def beside(marked: np.ndarray) -> np.ndarray:
     return found
 
 
+def outline(values: np.ndarray, spans: int = 100) -> np.ndarray:
+    """Indices of the values (n,) that give the line of a small picture its shape: the first and
+    the last, and of equal spans the lowest, the highest and a missing one; all of a short line."""
+    n = len(values)
+    if n <= 3 * spans:
+        return np.arange(n)
+    kept = {0, n - 1}
+    for rows in np.array_split(np.arange(n), spans):
+        part = values[rows]
+        missing = np.isnan(part)
+        kept |= {*rows[missing][:1].tolist()}
+        if not missing.all():
+            kept |= {int(rows[np.nanargmin(part)]), int(rows[np.nanargmax(part)])}
+    return np.array(sorted(kept))
+
+
 def require_matplotlib() -> None:
     """Raise `MissingExtraError` if it is not installed, before work starts."""
     try:

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SCORED = "the model scored below, which was not trained on the test split"
-_DRAWN = 4  # static pictures, and half as many that are rasterised
+_DRAWN = 4  # static pictures
 PICKED = 200
 """Most series or channels to pick from."""
-_MOST_VALUES = 60_000
+_MOST_VALUES = 45_000
 """Most values in the plots of all that can be picked, so that the page stays small."""
 _MOST_DOWNLOAD = 200_000
 """Most characters of the embedded forecast."""
@@ -234,9 +234,8 @@ def _overall(table: Table, answers: np.ndarray, among: str) -> str:
 
 def _picture(table: Table, found: Sequence[_Forecast], levels: Sequence[str]) -> str:
     """The static pictures of the first forecasts, and the plot of all that can be picked."""
-    long = plots.is_rasterised(found[0].known, found[0].answers)
     pictures = []
-    for one in found[: _DRAWN // 2 if long else _DRAWN]:
+    for one in found[:_DRAWN]:
         n, begin, last = len(one.known), one.stamps[0], one.stamps[-1]
         pictures.append(
             figure(

@@ -23,6 +23,7 @@ from convtimenet.report._canvas import (
     draw_series,
     drawing,
     label_ends,
+    outline,
     short,
     svg,
     time_axis,
@@ -32,7 +33,6 @@ from convtimenet.report._canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MANY_VALUES = 2000  # a forecast of more is rasterised: its bands have two lines per level
 _NUMBERED_CLASSES = 25  # with more classes the counts do not fit into the cells
 
 
@@ -105,11 +105,6 @@ def forecast_window(
         return svg(figure)
 
 
-def is_rasterised(truth: np.ndarray, answers: np.ndarray) -> bool:
-    """Whether `forecast_window` has too many values for lines."""
-    return truth.size + answers.size > _MANY_VALUES
-
-
 def draw_window(
     axes: Axes,
     times: np.ndarray,
@@ -127,17 +122,19 @@ def draw_window(
     now = int(known[-1]) if len(known) else n - H  # at the last known value, if there is one
     last, ahead = truth[now : n - H][:1], np.r_[now : n - H][:1]
     ahead = x[np.append(ahead, np.arange(n - H, n))]
-    if is_rasterised(truth, answers):
-        axes.set_rasterization_zorder(0)
     axes.axvspan(x[now], x[-1], color="#f3f3f3", linewidth=0, zorder=-3)
     for k in range(len(bounds) // 2):
         low, high = (np.concatenate([last, bounds[at]]) for at in (k, -1 - k))
-        axes.fill_between(ahead, low, high, color=ORANGE, alpha=0.18, linewidth=0, zorder=-2)
+        at = np.union1d(outline(low, 30), outline(high, 30))
+        band = {"color": ORANGE, "alpha": 0.18, "linewidth": 0, "zorder": -2}
+        axes.fill_between(ahead[at], low[at], high[at], **band)
     lines = {"marker": "o" if n <= 40 else None, "markersize": 2.2, "zorder": -1}
-    axes.plot(x[: len(truth)], truth, color=INK, linewidth=1.1, **lines)
+    at = outline(truth)
+    axes.plot(x[at], truth[at], color=INK, linewidth=1.1, **lines)
     # joined to the last known value, so that a horizon of one step is visible too
     joined = np.concatenate([last, forecast])
-    axes.plot(ahead, joined, color=ORANGE, **lines)
+    at = outline(joined)
+    axes.plot(ahead[at], joined[at], color=ORANGE, **lines)
     _named(axes, x, ylabel, xlabel)
     ends = [(float(forecast[-1]), "forecast", ORANGE)]
     if len(truth) == n and len(found := truth[np.isfinite(truth)]):

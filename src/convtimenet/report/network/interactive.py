@@ -65,7 +65,7 @@ def patch_boxes(
         ((2, ylabel), (3, "patch")),
         "time step of the padded series",
         barmode="overlay",
-        yaxis2={"autorange": "reversed"},
+        yaxis2=_rows(len(left), 1) | {"showgrid": True},
         shapes=[padded],
         height=460,
     )
@@ -151,7 +151,8 @@ def kernel_map(weight: np.ndarray) -> Figure:
         ((1, "mean |w|"), (3, "token dimension")),
         "offset (tokens)",
         yaxis={"rangemode": "tozero"},
-        yaxis2=_HEAT,
+        xaxis={"dtick": 1} if k <= 8 else {},
+        yaxis2=_rows(D),
         height=380,
     )
 
@@ -164,7 +165,7 @@ def linear_map(weight: np.ndarray) -> Figure:
     heat = _heat(means, _edges(columns, L, -L), _edges(rows, H, 1), told)
     reach = max(float(np.quantile(np.abs(means), 0.999)), 1e-12)
     heat |= {"zmin": -reach, "zmax": reach, "colorscale": "signed"}
-    return _stacked([heat], ((1, "steps ahead"),), "step of the context", yaxis=_HEAT)
+    return _stacked([heat], ((1, "steps ahead"),), "step of the context", yaxis=_rows(H, 1))
 
 
 def importance_panels(
@@ -232,7 +233,7 @@ def importance_panels(
         xaxis={"range": [-0.5 - now, n - 0.5 - now]},
         shapes=[unknown],
         height=130 + 75 * int(sum(height for height, _ in parts)),
-        **{f"yaxis{axis[1:]}": _HEAT},
+        **{f"yaxis{axis[1:]}": _rows(len(heat), first_row)},
         **({f"yaxis{len(parts)}": {"visible": False}} if len(there) else {}),
     )
 
@@ -251,7 +252,7 @@ def channel_importance(
         [_heat(importance, edges, rows, told, **more)],
         ((1, ""),),
         "time step before the forecast",
-        yaxis=_HEAT | ticks,
+        yaxis=_rows(len(shown)) | ticks,
         height=110 + 22 * len(shown),
     )
 
@@ -259,8 +260,10 @@ def channel_importance(
 # --- parts ---------------------------------------------------------------------------------------
 
 
-_HEAT = {"autorange": "reversed", "showgrid": False, "zeroline": False}
-"""The axis of the rows of a heat map."""
+def _rows(n: int, first: int = 0) -> Figure:
+    """The axis of n rows from the top, numbered from `first`, with ticks at whole numbers."""
+    ticks = list(range(first, first + n, max(1, -(-n // 8))))
+    return {"autorange": "reversed", "showgrid": False, "zeroline": False, "tickvals": ticks}
 
 
 def _cells(values: np.ndarray) -> list[Any]:
