@@ -16,6 +16,7 @@ from convtimenet.config import ModelConfig
 from convtimenet.devices import generator
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
+from convtimenet.network.reconstruction.outliers import outliers
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
 from convtimenet.network.reconstruction.theta import straight_line, theta_line
 from convtimenet.network.reconstruction.weights import load_pretrained
@@ -53,7 +54,7 @@ class PretrainedForecaster(OtherNetwork):
     without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
     second ones, and `trusted` is that of their median beside the seasonal-naive forecast. Of few
     rows a line is beside both: a Theta line, where the config has a share of it, or a straight one
-    where the values lie on one.
+    where the values lie on one. Outliers are not read.
     """
 
     embedding: Reconstructor
@@ -80,6 +81,7 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
+        there = there & ~outliers(rows, there)
         shares = self._shares()
         if not torch.compiler.is_exporting():
             self.counted = [number for number, share in enumerate(shares.tolist()) if share > 0]
