@@ -220,8 +220,8 @@ def _steady(
 def drift_of(
     rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"], season: int
 ) -> Float[Tensor, "R 1"]:
-    """The change per step between the halves of each row behind its first known value, of whole
-    seasons where there are two; 0 if one of them has no known value."""
+    """The change per step between the known values of the halves of each row behind its first one,
+    of whole seasons where there are two; 0 if a half has none."""
     L = rows.shape[-1]
     steps = torch.arange(L, device=rows.device)
     first = torch.where(known, steps, L).amin(-1, keepdim=True)
@@ -229,9 +229,14 @@ def drift_of(
     seasons = half // season * season
     half = torch.where(seasons > 0, seasons, half).clamp(min=1)
     late, early = known & (steps >= L - half), known & (steps < L - half) & (steps >= L - 2 * half)
-    means = [
-        torch.where(part, rows, 0.0).sum(-1, keepdim=True) / part.sum(-1, keepdim=True).clamp(min=1)
-        for part in (late, early)
-    ]
+    change, apart = (
+        _mean(of, late) - _mean(of, early) for of in (rows, steps.to(rows.dtype).expand_as(rows))
+    )
     both = late.any(-1, keepdim=True) & early.any(-1, keepdim=True)
-    return torch.where(both, (means[0] - means[1]) / half, 0.0)
+    return torch.where(both, change / apart.clamp(min=1.0), 0.0)
+
+
+def _mean(rows: Float[Tensor, "R L"], part: Bool[Tensor, "R L"]) -> Float[Tensor, "R 1"]:
+    """Over a part of each row, 0 where there is none."""
+    count = part.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(part, rows, 0.0).sum(-1, keepdim=True) / count
