@@ -120,7 +120,7 @@ PRETRAINING := $(if $(N),.cache/pretraining-$(N),.cache/pretraining)
 pretrain: install ## train the weights that come with the package, or go on (2 hours; N= steps, kept apart)
 	OMP_NUM_THREADS=1 $(BIN)/python -m convtimenet.pretraining.run --folder $(PRETRAINING) \
 		$(if $(N),--steps $(N)) --out $(if $(N),$(PRETRAINING)/weights.safetensors,$(PRETRAINED)) \
-		--log $(if $(N),$(PRETRAINING)/log.jsonl,benchmarks/results/pretraining.jsonl)
+		--log $(PRETRAINING)/log.jsonl
 
 pretrain-eval: .cache/evidence-venv/.installed ## figures of forecasts without training that are missing (an hour)
 	OMP_NUM_THREADS=1 $(EVIDENCE) -m convtimenet bench run benchmarks/evidence/pretrained.toml --threads 1

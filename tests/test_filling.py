@@ -97,6 +97,28 @@ def test_what_cannot_vary_is_filled_by_itself():
     assert (impute(np.array([np.nan, 7.0, np.nan]), **QUIET) == 7).all()
 
 
+@pytest.mark.parametrize("steps", [60, 200])
+def test_a_line_goes_on_beyond_both_ends(steps):
+    line = 1e9 * np.arange(steps)
+    gone = np.isin(np.arange(steps) % steps, [0, 1, 2, 30, 31, 32, steps - 2, steps - 1])
+    found = impute(np.where(gone, np.nan, line), **QUIET)[:, 0]
+    np.testing.assert_allclose(found, line, rtol=0, atol=1e4)
+    assert np.array_equal(found[~gone], line[~gone])
+
+
+def test_a_trend_with_a_season_goes_on_and_what_has_none_stays():
+    t = np.arange(300)
+    numbers = np.random.default_rng(0)
+    gone = (t < 15) | (t >= 285)
+    values = 0.2 * t + 5 * wave(300) + 0.2 * numbers.normal(size=300)
+    found = impute(np.where(gone, np.nan, values), season=24, **QUIET)[:, 0]
+    assert np.abs(found - values)[gone].mean() < 0.5
+    walk = numbers.normal(size=300).cumsum()
+    found = impute(np.where(gone, np.nan, walk), **QUIET)[:, 0]
+    nearest = np.where(t < 15, walk[15], walk[284])
+    assert np.abs(found - nearest)[gone].max() < 3 * np.abs(walk - nearest)[gone].max()
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
 def test_sizes_of_numbers(scale):
     found = impute(holed() * scale, season=24, **QUIET)

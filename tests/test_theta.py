@@ -16,7 +16,8 @@ from convtimenet.errors import ConfigError
 from convtimenet.estimators.forecasting.ready import pretrained_forecast, with_theta
 from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.network.reconstruction.pretrained import MEDIAN, PretrainedForecaster
-from convtimenet.network.reconstruction.theta import theta_line
+from convtimenet.network.reconstruction.theta import straight_line, theta_line
+from convtimenet.training.closed_form.guard import posterior_shares
 
 RATES = [0.05, *np.arange(1, 10) / 10, 0.99]
 
@@ -108,6 +109,42 @@ class TestLine:
         )
 
 
+class TestStraightLine:
+    @pytest.mark.parametrize(("n", "pad", "season"), [(4, 0, 12), (9, 3, 12), (24, 30, 1)])
+    def test_a_line_goes_on(self, n, pad, season):
+        """Wholly by its trend, and as much as ever."""
+        values = 1e3 - 7.0 * np.arange(n + 5)
+        found, share = straight_line(*padded(values[:n], pad), season, 5)
+        np.testing.assert_allclose(found[0], values[n:], rtol=1e-9)
+        assert share.item() == 0.75
+
+    def test_the_share_grows_with_how_straight_values_are(self):
+        numbers = np.random.default_rng(3).normal(size=12)
+        t, shares = np.arange(12), []
+        for noise in (0.0, 0.8, 1.0, 5.0):
+            values = t + noise * numbers
+            share = straight_line(*padded(values, 2), 12, 1)[1]
+            straight = np.corrcoef(t, values)[0, 1] ** 2
+            assert share.item() == pytest.approx(0.75 * np.clip((straight - 0.7) / 0.2, 0, 1))
+            shares.append(share.item())
+        assert shares == pytest.approx([0.75, 0.75, 0.585, 0.0], abs=0.01)
+
+    def test_rows_without_one(self):
+        """More values than two seasons or than a handful, too few, a gap, a constant."""
+        line = np.arange(30.0)
+        whole, none = padded(line, 0), torch.full((1, 30), 5.0)
+        assert straight_line(*whole, 1, 3)[1].item() == 0
+        assert straight_line(whole[0], torch.arange(30)[None] >= 6, 7, 3)[1].item() == 0
+        assert straight_line(*padded(line[:15], 2), 7, 3)[1].item() == 0
+        assert straight_line(*padded(line[:14], 2), 7, 3)[1].item() > 0
+        assert straight_line(*padded(line[:3], 20), 12, 3)[1].item() == 0
+        values, known = padded(line[:12], 4)
+        known[0, 9] = False
+        assert straight_line(values, known, 12, 3)[1].item() == 0
+        assert straight_line(none, torch.arange(30)[None] >= 20, 12, 3)[1].item() == 0
+        assert straight_line(none, torch.zeros(1, 30, dtype=torch.bool), 12, 3)[0].isfinite().all()
+
+
 def networks(L: int = 40, H: int = 8) -> tuple[PretrainedForecaster, PretrainedForecaster]:
     """Without and with a line, with the same weights."""
     sizes: dict[str, Any] = {"context_length": L, "horizon": H, "season": 4, **SIZES}
@@ -129,8 +166,32 @@ class TestNetwork:
         torch.testing.assert_close(found[:1, 0, MEDIAN], both)
         torch.testing.assert_close(found.diff(dim=2), plain.diff(dim=2), rtol=1e-4, atol=1e-4)
         assert found[1].equal(plain[1])
-        with torch.no_grad():
-            assert line.train()(x, known).equal(without.train()(x, known))
+        trained = []
+        for network in (line, without):
+            torch.manual_seed(0)  # each step draws a reach
+            with torch.no_grad():
+                trained.append(network.train()(x, known))
+        assert trained[0].equal(trained[1])
+
+    @pytest.mark.parametrize("season", [7, 12, 52])
+    @pytest.mark.parametrize("n", [8, 12])
+    def test_a_trend_of_few_rows_is_forecast_better_than_by_its_last_value(self, n, season):
+        """Also where no season is known; with the shares of so few rows."""
+        sizes: dict[str, Any] = {"context_length": 16, "horizon": 6, "season": season, **SIZES}
+        network = PretrainedForecaster(ModelConfig.forecasting(**sizes)).eval()
+        nothing = torch.empty(0, dtype=torch.float64).expand(3, 3, 5, 0)
+        logarithms, _, trusted = posterior_shares(nothing, 1.0, False)
+        network.logarithms.fill_(logarithms)
+        network.trusted.fill_(trusted)
+        noise = np.random.default_rng(n).normal(size=(64, n + 6))
+        values = torch.from_numpy(100 + 5 * np.arange(n + 6) + 5 * noise).float()
+        x, known = torch.zeros(64, 1, 16), torch.zeros(64, 1, 16, dtype=torch.bool)
+        x[:, 0, 16 - n :], known[..., 16 - n :] = values[:, :n], True
+        with torch.inference_mode():
+            found = network(x, known)[:, 0, MEDIAN]
+        truth, last = values[:, n:], values[:, n - 1 : n]
+        error, naive = ((one - truth).abs().mean(-1) for one in (found, last))
+        assert (error / naive).log().mean().exp() < 1
 
     def test_only_of_forecasts_by_quantiles(self):
         sizes: dict[str, Any] = {"context_length": 24, "horizon": 4, "theta": 0.5}

@@ -16,7 +16,7 @@ from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
 from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
 from convtimenet.network.reconstruction.features import PretrainedCases
-from convtimenet.network.reconstruction.pretrained import PretrainedForecaster, reaches
+from convtimenet.network.reconstruction.pretrained import FEW_ROWS, PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
 from convtimenet.report import _interactive as interactive
 from convtimenet.report import _plots as plots
@@ -338,6 +338,8 @@ def pretrained_section(network: PretrainedForecaster, kept: float | None) -> lis
     if theta := network.config.theta:
         words += f" Of series without gaps {theta:.0%} of the median is a Theta line: their "
         words += "season, smoothed level and half of their linear trend."
+    if L < FEW_ROWS:
+        words += " Of a handful of rows that lie on a straight line up to 75% of it is that line."
     return [Section("pretrained", "Pre-trained network", f"<p>{words}</p>")]
 
 

@@ -12,7 +12,7 @@ Shape legend: `convtimenet._shapes`; n hidden values, Q quantiles, K kinds of ga
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 from convtimenet.estimators.filling.windows import Row, quantiles_of
 from convtimenet.estimators.forecasting.intervals import Bands
 from convtimenet.network.reconstruction.network import QUANTILES
+from convtimenet.network.reconstruction.pretrained import drift_of
 
 __all__ = [
     "EDGE",
@@ -29,7 +30,10 @@ __all__ = [
     "Predicted",
     "Shares",
     "alike",
+    "better",
+    "beyond",
     "digest",
+    "drifting",
     "kinds_of",
     "predicted",
 ]
@@ -88,6 +92,18 @@ class Predicted:
     level: np.ndarray
     offsets: np.ndarray
 
+    def some(self, at: np.ndarray) -> Predicted:
+        """Those of a mask (n,)."""
+        parts = self.row, self.kind, self.line, self.bend, self.level, self.offsets
+        return Predicted(*(one[at] for one in parts))
+
+    def moved(self, at: np.ndarray, others: Predicted) -> Predicted:
+        """The same with the line and the parts of others at some places, a mask (n,) or numbers;
+        offsets stay."""
+        line, bend, level = self.line.copy(), self.bend.copy(), self.level.copy()
+        line[at], bend[at], level[at] = others.line, others.bend, others.level
+        return replace(self, line=line, bend=bend, level=level)
+
     def bands(self, shares: np.ndarray) -> Bands:
         """The prediction with shares (n, 2) of the two parts, and its spread."""
         point = self.line + shares[:, 0] * self.bend + shares[:, 1] * self.level
@@ -133,6 +149,28 @@ def predicted(series: Sequence[Hidden], season: int, device: torch.device) -> Pr
     )
     order = np.lexsort((step, number))
     return Predicted(*(one[order] for one in (row, kind, line, bend, level, offsets)))
+
+
+def drifting(series: Sequence[Hidden], season: int, device: torch.device) -> Predicted:
+    """Predictions of what lies beyond the first and the last known value of each series, by the
+    series without its drift, which is carried on in either direction."""
+    flat, lines = [], []
+    for one in series:
+        steps = np.arange(len(one.values), dtype=np.float64)
+        values, known = (torch.from_numpy(part)[None] for part in (one.values, one.known))
+        end = int(np.flatnonzero(one.known)[-1]) + 1  # from which the halves are counted
+        slope = float(drift_of(values[:, :end], known[:, :end], season))
+        lines.append((slope * steps)[one.asked])
+        flat.append(replace(one, values=np.where(one.known, one.values - slope * steps, 0.0)))
+    found = predicted(flat, season, device)
+    found = replace(found, line=found.line + np.concatenate(lines))
+    return found.some(found.kind == EDGE)
+
+
+def beyond(one: Hidden) -> bool:
+    """Whether anything that is asked for lies beyond the first or the last known value."""
+    seen = np.flatnonzero(one.known)
+    return bool(one.asked[: seen[0]].any() or one.asked[seen[-1] :].any())
 
 
 def _apart(one: Hidden) -> list[Hidden]:
@@ -211,3 +249,19 @@ class Shares:
     def of(self, found: Predicted) -> np.ndarray:
         """(n, 2) for each prediction."""
         return self.values[found.row, found.kind]
+
+    def errors(self, tried: Predicted, truth: np.ndarray) -> np.ndarray:
+        """(n,) how far each prediction is from the truth."""
+        point = tried.line + (self.of(tried) * np.stack([tried.bend, tried.level], -1)).sum(-1)
+        return np.abs(point - truth)
+
+
+def better(errors: np.ndarray, than: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
+    """(rows,) whether the errors (n,) of a row's trials are smaller than the others of the same
+    trials; rows with few trials lean on the others, and those without have none."""
+    mine, others = (np.bincount(row, weights=one, minlength=rows) for one in (errors, than))
+    count = np.bincount(row, minlength=rows)
+    relative = ((mine + _LEAST) / (others + _LEAST)).clip(1 / _WORST, _WORST)
+    of_all = relative[count > 0].mean() if len(row) else 1.0
+    own = count / (count + _OF_OTHERS)
+    return (count > 0) & (own * relative + (1 - own) * of_all < 1.0)

@@ -30,7 +30,10 @@ from convtimenet.estimators.filling.hiding import (
     Predicted,
     Shares,
     alike,
+    better,
+    beyond,
     digest,
+    drifting,
     kinds_of,
     predicted,
 )
@@ -46,6 +49,7 @@ _TRIALS, _MOST = 512, 8  # of all rows, and of each row
 _HIDDEN = 0.1  # of the known values, in a trial
 _PARTS = 4  # as long as the longest span that is hidden is what is read around it
 _OWN = 100  # trials of a row and kind of gap from which intervals are its own
+_FEWEST = 8  # known values that tell of a drift
 _LEAST_SPREAD = 1e-3  # of a trial, in deviations of its row: what it read was not constant
 
 
@@ -195,6 +199,8 @@ def _answers(
         tests = predicted(tried, season, device)
         truth = np.concatenate([one.values[one.asked] for one in tried])
         shares = Shares.chosen(tests, truth, rows)
+        if EDGE in tests.kind:
+            wanted, tests = _with_drift(gaps, tried, wanted, tests, shares, truth, season, device)
     bands = wanted.bands(shares.of(wanted))
     low, high, inner = [], [], np.zeros(len(wanted.row))
     for level in levels:
@@ -211,6 +217,37 @@ def _answers(
         low.insert(0, below[0, 0].numpy())
         high.append(above[0, 0].numpy())
     return np.stack([bands.point[0, 0].numpy(), *low, *high], axis=-1)
+
+
+def _with_drift(
+    gaps: Sequence[Hidden],
+    tried: Sequence[Hidden],
+    wanted: Predicted,
+    tests: Predicted,
+    shares: Shares,
+    truth: np.ndarray,
+    season: int,
+    device: torch.device,
+) -> tuple[Predicted, Predicted]:
+    """What is wanted and tried, with the drift carried on beyond the ends of the rows whose trials
+    that fills better, and the shares of these, in place. The spread stays that of the series with
+    its drift: of a line without it there is none."""
+    at, rows = tests.kind == EDGE, len(gaps)
+    plain, target = tests.some(at), truth[at]
+    found = drifting([one for one in tried if beyond(one)], season, device)
+    own = Shares.chosen(found, target, rows)
+    errors = own.errors(found, target), shares.errors(plain, target)
+    told = np.array([one.known.sum() >= _FEWEST for one in gaps])
+    drift = better(*errors, found.row, rows) & told
+    if not drift.any():
+        return wanted, tests
+    shares.values[drift, EDGE] = own.values[drift, EDGE]
+    ends = drifting([gaps[n] for n in np.flatnonzero(drift).tolist()], season, device)
+    there, mine = (wanted.kind == EDGE) & drift[wanted.row], drift[found.row]
+    return (
+        wanted.moved(there, ends),
+        tests.moved(np.flatnonzero(at)[mine], found.some(mine)),
+    )
 
 
 def _radii(

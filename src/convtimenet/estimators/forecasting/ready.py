@@ -16,13 +16,14 @@ from convtimenet.estimators.presets import (
     trains_nothing,
 )
 from convtimenet.network.reconstruction.network import SIZES
+from convtimenet.network.reconstruction.pretrained import FEW_ROWS
 
 __all__ = ["few_rows", "pretrained_forecast", "ready_forecast", "refuse_sizes", "with_theta"]
 
 _CONTEXT = 2048
 _TUNED_ROWS, _TUNED_CONTEXT, _TUNED_TOKENS = 32, 512, 75_000  # of a step, and of all steps
 _TUNED_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 6, 2, 60  # steps of an epoch at least, of all at most
-_FEW_ROWS, _FEW_ROWS_ALONE = 40, 60
+_FEW_ROWS = 40  # of several series or channels
 _THETA, _THETA_MONTHS = 0.5, (1, 3, 12)  # share of a Theta line, and months of a step with one
 
 
@@ -67,13 +68,13 @@ def ready_forecast(
 def few_rows(rows: int, series: int) -> bool:
     """Whether so many series (or channels) of so many rows tell less than the weights of the
     package know: what has to be chosen from them would be chosen by chance."""
-    return rows < (_FEW_ROWS if series > 1 else _FEW_ROWS_ALONE)
+    return rows < (_FEW_ROWS if series > 1 else FEW_ROWS)
 
 
 def pretrained_forecast(context_length: int, season: int = 1) -> Preset:
     """The network whose weights come with the package (`convtimenet.pretraining.run`). Of few rows
     all are needed to choose how far it is trusted."""
-    few = context_length < _FEW_ROWS_ALONE
+    few = context_length < FEW_ROWS
     context_length = max(SIZES["patch_size"], min(_CONTEXT, context_length))
     return Preset(
         model={**SIZES, "season": season},
@@ -86,7 +87,7 @@ def with_theta(preset: Preset, rows: int, frequency: Frequency) -> Preset:
     """The same settings; of few months, quarters or years with a Theta line, which made forecasts
     of days and hours worse (docs/design/pretrained.md)."""
     months = frequency.unit == "month" and frequency.count in _THETA_MONTHS
-    if rows >= _FEW_ROWS_ALONE or not months:
+    if rows >= FEW_ROWS or not months:
         return preset
     return replace(preset, model={**preset.model, "theta": _THETA})
 

@@ -16,15 +16,18 @@ from convtimenet.config import ModelConfig
 from convtimenet.devices import generator
 from convtimenet.network.other import OtherNetwork
 from convtimenet.network.reconstruction.network import QUANTILES, Reconstructor
+from convtimenet.network.reconstruction.outliers import outliers
 from convtimenet.network.reconstruction.seasons import channels_of, continued, long_season
-from convtimenet.network.reconstruction.theta import theta_line
+from convtimenet.network.reconstruction.theta import straight_line, theta_line
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.network.revin import FEW, known_moments
 
-__all__ = ["MEDIAN", "WAYS", "PretrainedForecaster", "drift_of", "reaches"]
+__all__ = ["FEW_ROWS", "MEDIAN", "WAYS", "PretrainedForecaster", "drift_of", "reaches"]
 
 MEDIAN = QUANTILES.index(0.5)
 
+FEW_ROWS = 60
+"""Steps of a context, of fewer of which a line takes part."""
 _FARTHEST = 30.0  # deviations from the mean that are read
 _BEYOND = 3.0  # how far outside the logarithms of the context those of a forecast may lie
 WAYS = tuple(product((False, True), repeat=2))
@@ -49,8 +52,9 @@ class PretrainedForecaster(OtherNetwork):
 
     The network reads a context in up to four ways: as it is or as logarithms, with its drift or
     without; their answer is what is fine-tuned. `logarithms` and `drift` are the shares of the
-    second ones, and `trusted` is that of their median beside the seasonal-naive forecast. A Theta
-    line, where the config has a share of it, is beside both.
+    second ones, and `trusted` is that of their median beside the seasonal-naive forecast. Of few
+    rows a line is beside both: a Theta line, where the config has a share of it, or a straight one
+    where the values lie on one. Outliers are not read.
     """
 
     embedding: Reconstructor
@@ -77,6 +81,7 @@ class PretrainedForecaster(OtherNetwork):
     ) -> Float[Tensor, "B C ..."]:
         rows = x.flatten(0, 1).float()
         there = torch.ones_like(rows, dtype=torch.bool) if known is None else known.flatten(0, 1)
+        there = there & ~outliers(rows, there)
         shares = self._shares()
         if not torch.compiler.is_exporting():
             self.counted = [number for number, share in enumerate(shares.tolist()) if share > 0]
@@ -87,7 +92,8 @@ class PretrainedForecaster(OtherNetwork):
             # the spread is the network's: of the naive forecast nothing says how far it errs
             median = found[:, [MEDIAN]]
             blended = self.naive(rows, there)[:, None].lerp(median, self.trusted)
-            blended = self._with_line(blended, rows, there) if self.config.theta else blended
+            if rows.shape[-1] < FEW_ROWS:
+                blended = self._with_line(blended, rows, there)
             found = _steady(blended + (found - median), rows, there)
         found = found if self.config.quantiles else found[:, MEDIAN]
         return found.unflatten(0, x.shape[:2])
@@ -168,10 +174,15 @@ class PretrainedForecaster(OtherNetwork):
     def _with_line(
         self, median: Float[Tensor, "R 1 H"], rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"]
     ) -> Float[Tensor, "R 1 H"]:
-        """The median and a Theta line by the share of the config, where a row has one."""
-        line, fits = theta_line(rows, known, self.config.season, self.config.outputs)
-        both = median.lerp(line[:, None].to(median), self.config.theta)
-        return torch.where(fits[:, None, None], both, median)
+        """The median and a Theta line by the share of the config, where a row has one, or a
+        straight line where it is one."""
+        season, steps = self.config.season, self.config.outputs
+        line, share = straight_line(rows, known, season, steps)
+        if self.config.theta:
+            whole, fits = theta_line(rows, known, season, steps)
+            line = torch.where(fits[:, None], whole, line)
+            share = torch.where(fits, self.config.theta, share)
+        return median.lerp(line[:, None].to(median), share[:, None, None].to(median))
 
     def _of_reach(
         self, rows: Float[Tensor, "R T"], known: Bool[Tensor, "R T"]
@@ -209,8 +220,8 @@ def _steady(
 def drift_of(
     rows: Float[Tensor, "R L"], known: Bool[Tensor, "R L"], season: int
 ) -> Float[Tensor, "R 1"]:
-    """The change per step between the halves of each row behind its first known value, of whole
-    seasons where there are two; 0 if one of them has no known value."""
+    """The change per step between the known values of the halves of each row behind its first one,
+    of whole seasons where there are two; 0 if a half has none."""
     L = rows.shape[-1]
     steps = torch.arange(L, device=rows.device)
     first = torch.where(known, steps, L).amin(-1, keepdim=True)
@@ -218,9 +229,14 @@ def drift_of(
     seasons = half // season * season
     half = torch.where(seasons > 0, seasons, half).clamp(min=1)
     late, early = known & (steps >= L - half), known & (steps < L - half) & (steps >= L - 2 * half)
-    means = [
-        torch.where(part, rows, 0.0).sum(-1, keepdim=True) / part.sum(-1, keepdim=True).clamp(min=1)
-        for part in (late, early)
-    ]
+    change, apart = (
+        _mean(of, late) - _mean(of, early) for of in (rows, steps.to(rows.dtype).expand_as(rows))
+    )
     both = late.any(-1, keepdim=True) & early.any(-1, keepdim=True)
-    return torch.where(both, (means[0] - means[1]) / half, 0.0)
+    return torch.where(both, change / apart.clamp(min=1.0), 0.0)
+
+
+def _mean(rows: Float[Tensor, "R L"], part: Bool[Tensor, "R L"]) -> Float[Tensor, "R 1"]:
+    """Over a part of each row, 0 where there is none."""
+    count = part.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(part, rows, 0.0).sum(-1, keepdim=True) / count

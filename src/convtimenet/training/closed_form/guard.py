@@ -15,6 +15,7 @@ from convtimenet._shapes import Float
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.network.reconstruction.network import SIZES
+from convtimenet.network.reconstruction.outliers import outliers
 from convtimenet.network.reconstruction.pretrained import MEDIAN, WAYS, PretrainedForecaster
 from convtimenet.network.reconstruction.weights import load_pretrained
 from convtimenet.progress import showing
@@ -134,7 +135,7 @@ def _errors_by_shares(
     """Mean absolute error of each window and channel that says anything, in the units the network
     sees, deviations of the series' training rows (in those of the window flat stretches would count
     most), with each share of logarithms and of drift in the network's answer, and of that beside
-    the seasonal-naive one."""
+    the seasonal-naive one. Outliers are neither read nor forecast."""
     network.eval()
     config = network.config
     # what is forecast from fewer steps says little, but where there are no others
@@ -146,6 +147,9 @@ def _errors_by_shares(
         known, weight = torch.ones_like(x, dtype=torch.bool), torch.ones_like(y)
         known = known if batch.known is None else batch.known.flatten(0, 1)
         weight = weight if batch.weight is None else batch.weight.flatten(0, 1)
+        both = outliers(torch.cat([x, y], dim=-1), torch.cat([known, weight > 0], dim=-1))
+        weight = weight * ~both[:, x.shape[-1] :]
+        known = known & ~outliers(x, known)
         there = (weight.sum(-1) > 0) & (known.sum(-1) >= enough)
         x, y, known, weight = x[there], y[there], known[there], weight[there]
         ways = torch.stack([network.read(x, known, *way)[:, MEDIAN] for way in WAYS])
