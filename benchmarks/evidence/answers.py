@@ -215,7 +215,7 @@ QUESTIONS: dict[str, Question] = {
             "with the default's widths. One stage of 7 is 4.9 and 4.6 points behind 7 13 19 there "
             "(both sets: -4.7, -7.2 to -2.3), 7 13 is 2.7 and 3.1 behind (-2.9, -5.2 to -0.6). "
             "Kernels of 13 or 19 in all stages are level with growing ones (+0.3 and +0.1), and "
-            "so are shrinking ones (-1.1 in five runs). Each set's own intervals contain 0 with "
+            "shrinking ones not clearly behind (-2.0). Each set's own intervals contain 0 with "
             "three seeds, and two sets are few; that both agree to half a point is partly chance.",
             "Three stages of 7 have one run on SelfRegulationSCP1 that did not learn (67.9 with a "
             "deviation of 15.6), which says more about that run. FingerMovements is one token: "
