@@ -122,14 +122,13 @@ def _process() -> Any:
     """A process that does not run the caller's script again, so that this needs no guard."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(1, initializer=_begin)
+    return ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),))
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     """In a process: leave Ctrl-C to the one that started it, which lets parts end, and end with it
-    if it is killed."""
+    if it is killed, also before this."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -13,7 +13,7 @@ import numpy as np
 from convtimenet.bulk.parts import Plan, column_names, read_pieces
 from convtimenet.bulk.places import Stored, parquet_module
 from convtimenet.bulk.predictor import BulkForecaster
-from convtimenet.bulk.runs import BATCH, Piece, damaged, opened, series_starts
+from convtimenet.bulk.runs import BATCH, Piece, opened, series_starts
 from convtimenet.data.text.numbers import decimal_of, is_missing
 from convtimenet.errors import ConvTimeNetError, DataError
 from convtimenet.progress import quiet
@@ -55,26 +55,26 @@ def with_rules(forecaster: BulkForecaster, plan: Plan) -> BulkForecaster:
 
 def _texts(forecaster: BulkForecaster, file: Stored) -> Iterator[list[str]]:
     """The different texts of the columns of a file that a forecast reads as times or numbers, batch
-    by batch."""
+    by batch; none of what is damaged, which its parts say."""
     import pyarrow as pa
 
     reads = {*(forecaster.reads() or ()), *(forecaster.reads(ahead=True) or ())}
     others = {forecaster.id_name, *forecaster.loaded().terms.texts}
-    with opened(file, parquet_module()) as parquet:
-        names = [
-            one.name
-            for one in parquet.schema_arrow
-            if (not reads or one.name in reads) and one.name not in others
-            if _is_text(one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
-        ]
-        if not names:
-            return
-        try:
+    try:
+        with opened(file, parquet_module()) as parquet:
+            names = [
+                one.name
+                for one in parquet.schema_arrow
+                if (not reads or one.name in reads) and one.name not in others
+                if _is_text(one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
+            ]
+            if not names:
+                return
             for batch in parquet.iter_batches(BATCH, columns=names, use_threads=False):
                 for column in batch.columns:
                     yield [text for text in column.unique().to_pylist() if text is not None]
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(file.place, error) from error
+    except (DataError, pa.ArrowException, OSError):
+        return
 
 
 def _is_text(of: pa.DataType) -> bool:
@@ -86,8 +86,9 @@ def _is_text(of: pa.DataType) -> bool:
 def check_rows(forecaster: BulkForecaster, plan: Plan) -> None:
     """Check that the model can read rows of a source, at one of several places spread over it.
 
-    What is wrong with single series is their parts' matter: a place is also right if one of its
-    rows is, alone, or if none of them has all its values.
+    What is wrong with single series or files is their parts' matter: a place is also right if one
+    of its rows is, alone, or if none of them has all its values, and one in a damaged file tells
+    nothing.
 
     Raises
     ------
@@ -100,7 +101,10 @@ def check_rows(forecaster: BulkForecaster, plan: Plan) -> None:
         for row in np.unique(np.linspace(0, ends[-1] - 1, _PLACES).astype(int)).tolist():
             at = int(np.searchsorted(ends, row, "right"))
             piece = _piece(plan.parts[at].pieces, row - int(ends[at] - plan.parts[at].rows))
-            table = read_pieces([piece], forecaster.columns(column_names(piece)))
+            try:
+                table = read_pieces([piece], forecaster.columns(column_names(piece)))
+            except DataError:
+                continue
             starts = series_starts(table[forecaster.id_name])
             table = table[: int(starts[1])] if len(starts) > 1 else table
             if _error(forecaster, table) is None or not len(one := _complete(table)):
@@ -109,8 +113,8 @@ def check_rows(forecaster: BulkForecaster, plan: Plan) -> None:
             if error is None:
                 return
             first = first or (piece, error)
-    assert first is not None
-    raise DataError(f"{first[0].file}: {first[1]}") from first[1]
+    if first is not None:
+        raise DataError(f"{first[0].file}: {first[1]}") from first[1]
 
 
 def _piece(pieces: tuple[Piece, ...], row: int) -> Piece:
