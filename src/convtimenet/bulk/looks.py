@@ -29,6 +29,8 @@ _ROWS = 1000
 """Rows at a place, at most."""
 _DAY_AND_MONTH = re.compile(r"\D*(\d{1,2})[-/.] ?(\d{1,2})[-/.] ?\d{4}", re.ASCII)
 """The beginning of a date with both before the year."""
+_YEAR = re.compile(r"\D*\d{4}", re.ASCII)
+"""That of a date which begins with the year."""
 
 
 def with_rules(forecaster: BulkForecaster, plan: Plan) -> BulkForecaster:
@@ -41,31 +43,46 @@ def with_rules(forecaster: BulkForecaster, plan: Plan) -> BulkForecaster:
     rules: dict[str, Any] = {}
     pieces = [piece for part in plan.parts for piece in (*part.pieces, *part.ahead)]
     files = dict.fromkeys(piece.file for piece in pieces)
-    for texts in (texts for file in files for texts in _texts(forecaster, file)):
-        for match in filter(None, map(_DAY_AND_MONTH.match, texts if dated else ())):
-            if max(int(match[1]), int(match[2])) > 12:
-                rules["dayfirst"], dated = int(match[1]) > 12, False
-                break
-        if marked and (decimal := decimal_of([texts])):
-            rules["decimal"], marked = decimal, False
-        if not (dated or marked):
-            break
+    for wanted, times, rule in ((dated, True, _dayfirst), (marked, False, _decimal)):
+        if wanted:  # up to the first texts that leave no choice, which are mostly the first
+            found = (rule(own) for file in files for own in _texts(forecaster, file, times))
+            rules |= next((one for one in found if one is not None), {})
     return replace(forecaster, **rules)
 
 
-def _texts(forecaster: BulkForecaster, file: Stored) -> Iterator[list[str]]:
-    """The different texts of the columns of a file that a forecast reads as times or numbers, batch
-    by batch; none of what is damaged, which its parts say."""
+def _dayfirst(texts: list[str]) -> dict[str, Any] | None:
+    """The rule of dates, none for those that begin with the year; None if they are open."""
+    for text in texts:
+        if _YEAR.match(text):
+            return {}
+        match = _DAY_AND_MONTH.match(text)
+        if match and max(int(match[1]), int(match[2])) > 12:
+            return {"dayfirst": int(match[1]) > 12}
+    return None
+
+
+def _decimal(texts: list[str]) -> dict[str, Any] | None:
+    """The decimal mark of numbers; None if they are open."""
+    mark = decimal_of([texts])
+    return None if mark is None else {"decimal": mark}
+
+
+def _texts(forecaster: BulkForecaster, file: Stored, times: bool) -> Iterator[list[str]]:
+    """The different texts of the column of a file that a forecast reads as times, or of those that
+    it reads as numbers, batch by batch; none of what is damaged, which its parts say."""
     import pyarrow as pa
 
+    model = forecaster.loaded()
+    time = model.time_col or model.tail_.time_name
     reads = {*(forecaster.reads() or ()), *(forecaster.reads(ahead=True) or ())}
-    others = {forecaster.id_name, *forecaster.loaded().terms.texts}
+    others = {forecaster.id_name, *model.terms.texts}
     try:
         with opened(file, parquet_module()) as parquet:
             names = [
                 one.name
                 for one in parquet.schema_arrow
                 if (not reads or one.name in reads) and one.name not in others
+                if (one.name == time) is times
                 if _is_text(one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
             ]
             if not names:
