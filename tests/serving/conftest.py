@@ -72,13 +72,15 @@ def limited(models: Models) -> Iterator[Callable[..., Web]]:
 def started() -> Iterator:
     """Start servers in threads; the address of each."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    opened = ExitStack()
 
     def start(models: Models, **settings) -> str:
         address: list[str] = []
         wanted = ServeSettings(port=0, **settings)
         config = server.config_of(create_app(models, wanted), wanted)
         one = server.Server(config, address.append)
-        thread = threading.Thread(target=one.run, daemon=True)
+        sockets = opened.enter_context(server.taken(wanted))
+        thread = threading.Thread(target=one.run, args=(sockets,), daemon=True)
         thread.start()
         running.append((one, thread))
         while not address:
@@ -91,6 +93,7 @@ def started() -> Iterator:
         one.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+    opened.close()
 
 
 @pytest.fixture(scope="module")

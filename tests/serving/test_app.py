@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import zipfile
@@ -326,3 +327,7 @@ def test_the_line_of_a_model_with_covariates_known_ahead(client, by_name, tmp_pa
 def test_flags_are_checked(capsys):
     assert main(["app", "--port", "70000"]) == 2
     assert "port must be from 0 to 65535" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["app", "--no_browser", "--port", str(port)]) == 2
+    assert f"found that {port} of 127.0.0.1 is taken" in capsys.readouterr().err

@@ -427,6 +427,24 @@ def test_rows_of_unequal_length_can_still_be_read_as_recordings(tmp_path):
     assert look["chosen"]["target_cols"] is None
 
 
+def looked(desk: Desk, monkeypatch, name: str, text: str) -> dict[str, Any]:
+    """What is shown of a file that is dropped, read in this process."""
+
+    def ask(command: dict[str, Any], *_: Any) -> dict[str, Any]:
+        path = str(desk.folder / command["path"])
+        with written_for("page"):
+            if command["do"] == "kind":
+                return recordings.kind(path)
+            if command["do"] == "look":
+                return tables.look(path, command["columns"])
+            return recordings.look(path, command["roles"])
+
+    monkeypatch.setattr(desk.worker, "ask", ask)
+    desk.put("data", name, text.encode())
+    desk.look(Look())
+    return desk.snapshot()["look"]
+
+
 @pytest.mark.parametrize(("name", "head"), [("a.tsv", None), ("a.csv", "klasse"), ("a.csv", "t0")])
 def test_a_file_that_only_reads_as_recordings_is_read_so(
     desk: Desk, monkeypatch, name: str, head: str | None
@@ -439,19 +457,7 @@ def test_a_file_that_only_reads_as_recordings_is_read_so(
     mark = "\t" if name.endswith("tsv") else ","
     lines = [mark.join(row) for row in ([names] if names else []) + cells]
 
-    def ask(command: dict[str, Any], *_: Any) -> dict[str, Any]:
-        path = str(desk.folder / command["path"])
-        with written_for("page"):
-            if command["do"] == "kind":
-                return recordings.kind(path)
-            if command["do"] == "look":
-                return tables.look(path, command["columns"])
-            return recordings.look(path, command["roles"])
-
-    monkeypatch.setattr(desk.worker, "ask", ask)
-    desk.put("data", name, "\n".join([*lines, ""]).encode())
-    desk.look(Look())
-    look = desk.snapshot()["look"]
+    look = looked(desk, monkeypatch, name, "\n".join([*lines, ""]))
     if head == "t0":
         assert (look["kind"], "error" in look) == ("table", True)
         return
@@ -462,6 +468,27 @@ def test_a_file_that_only_reads_as_recordings_is_read_so(
     desk.look(Look(kind="table"))
     assert desk.snapshot()["look"]["kind"] == "table"
     assert "error" in desk.snapshot()["look"]
+
+
+@pytest.mark.parametrize("head", ["d,y", "d,y,z", "who,y"])
+def test_rows_that_repeat_are_no_recordings(desk: Desk, monkeypatch, head: str):
+    """Of repeated dates each was a class; what was wrong with the table was not said."""
+    days = [f"2024-01-{day:02d}" for day in range(1, 29)] * 2
+    firsts = [f"p{day % 7}" for day in range(56)] if head == "who,y" else days
+    lines = [",".join([first, *"57"[: head.count(",")]]) for first in firsts]
+    look = looked(desk, monkeypatch, "a.csv", "\n".join([head, *lines, ""]))
+    assert look["kind"] == "table"
+    said = "time column" if head == "who,y" else "duplicate time stamps"
+    assert said in look["error"]
+
+
+def test_classes_that_are_not_shown_are_counted(tmp_path):
+    """The first twenty looked like all of them."""
+    lines = [f"c{i % 28:02d},{i},{i + 1},{i * i}" for i in range(112)]
+    (tmp_path / "a.csv").write_text("\n".join(["label,t0,t1,t2", *lines, ""]))
+    look = recordings.look(str(tmp_path / "a.csv"), NO_ROLES)
+    assert (look["cases"], look["classes"][-1], len(look["classes"])) == (112, ["c19", 4], 20)
+    assert look["more_classes"] == 8
 
 
 def test_columns_of_text_beside_several_series_are_told(tmp_path):

@@ -259,6 +259,49 @@ def test_clients_that_leave_cost_no_answer(documented):
     assert len(answer.text.splitlines()) == 3
 
 
+def test_an_address_that_cannot_be_taken_is_refused_before_a_model_is_loaded(
+    folders, capsys, monkeypatch
+):
+    """uvicorn ended with a line of its own, once all models were loaded and warm."""
+    from convtimenet.cli.main import main
+
+    def load(*_: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("convtimenet.serving.models.load_models", load)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", str(folders["hourly"]), "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"expected a free port, found that {port} of 127.0.0.1 is taken" in said
+    assert "give another --port (0 takes a free one)" in said
+    free = ["--port", "0", "--no_token"]
+    assert main(["serve", str(folders["hourly"]), "--host", "192.0.2.1", *free]) == 2
+    assert "--host: expected an address of this machine, found 192.0.2.1" in capsys.readouterr().err
+    assert main(["serve", str(folders["hourly"]), "--host", "256.1.1.1", *free]) == 2
+    assert "found 256.1.1.1" in capsys.readouterr().err
+
+    def bind(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    assert main(["serve", str(folders["hourly"]), "--port", "80"]) == 2
+    assert "found 80; give a --port above 1023" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_every_address_of_a_host_is_taken(host: str):
+    settings = ServeSettings(host=host, port=0)
+    with server.taken(settings) as sockets:
+        wanted = {info[4][0] for info in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)}
+        assert {one.getsockname()[0] for one in sockets} == wanted
+        port = sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionRefusedError):  # nothing listens yet
+            socket.create_connection((sockets[0].getsockname()[0], port), 1).close()
+    with server.taken(ServeSettings(host=host, port=port)):  # free again at once
+        pass
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -63,7 +63,7 @@ def test_the_page_is_open_and_says_nothing_without_the_token(behind_token, start
         # what is open takes no bodies, which would take of the memory for those of others
         assert web.request("GET", "/", content=b"x").status_code == 401
         assert web.post("/v2/health/live", content=iter([b"x"])).status_code == 401
-        for path in ("/v2/health/live", "/v2/health/ready"):
+        for path in ("/", "/v2/health/live", "/v2/health/ready"):
             answer = web.head(path)
             assert (answer.status_code, answer.content) == (200, b"")
             assert answer.headers["content-length"] == str(len(web.get(path).content))

@@ -25,7 +25,7 @@ def app_flags(parser: ArgumentParser) -> None:
 def run_app(flags: Any) -> None:
     """Serve the page until a signal stops it."""
     check_extra()
-    from convtimenet.serving.server import serve
+    from convtimenet.serving.server import serve, taken
     from convtimenet.serving.settings import ServeSettings
     from convtimenet.serving.workbench.app import create_workbench
 
@@ -39,5 +39,6 @@ def run_app(flags: Any) -> None:
             # a thread: some browsers return only when they are closed
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    serve(create_workbench(settings, flags.device), settings, started)
+    with taken(settings) as sockets:
+        serve(create_workbench(settings, flags.device), settings, sockets, started)
     console.print("stopped")

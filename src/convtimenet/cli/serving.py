@@ -46,22 +46,22 @@ def run_serve(flags: Any) -> None:
         check_model(one.partition("=")[2] or one)
     from convtimenet.serving.app import create_app
     from convtimenet.serving.models import load_models
-    from convtimenet.serving.server import serve
+    from convtimenet.serving.server import serve, taken
 
     console = make_console()
-    models = load_models(flags.models, flags.device)
-    for served in models:
-        console.print(f"{served.name}: {served.task}", soft_wrap=True)
+    with taken(settings) as sockets:
+        models = load_models(flags.models, flags.device)
+        for served in models:
+            console.print(f"{served.name}: {served.task}", soft_wrap=True)
+        app = create_app(models, settings)
 
-    app = create_app(models, settings)
+        def started(address: str) -> None:
+            for notice in app.state.notices:
+                note(console, notice)
+            console.print(f"listening on {address}; stop with Ctrl-C", soft_wrap=True)
+            console.file.flush()  # a log or a supervisor waits for this line
 
-    def started(address: str) -> None:
-        for notice in app.state.notices:
-            note(console, notice)
-        console.print(f"listening on {address}; stop with Ctrl-C", soft_wrap=True)
-        console.file.flush()  # a log or a supervisor waits for this line
-
-    serve(app, settings, started)
+        serve(app, settings, sockets, started)
     console.print("stopped")
 
 

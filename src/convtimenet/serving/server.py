@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from convtimenet.errors import ConfigError
 from convtimenet.serving.settings import ServeSettings
 
 _HEADERS = 16 * 2**10  # bytes of all headers
@@ -21,17 +25,75 @@ _CONNECTIONS = 1024
 _IDLE = 5  # seconds that a connection without a request is kept
 
 
+@contextmanager
+def taken(settings: ServeSettings) -> Iterator[list[socket.socket]]:
+    """Take host and port, before anything is loaded for a server that could not listen; connections
+    are refused until it does.
+
+    Raises
+    ------
+    ConfigError
+        If the port is taken or not allowed, or the host is no address of this machine.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        try:
+            _bind(settings, sockets)
+        except OSError as error:
+            raise ConfigError(_not_taken(settings, error)) from error
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _bind(settings: ServeSettings, sockets: list[socket.socket]) -> None:
+    """Add a socket for every address of the host."""
+    known = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    for family, *_, address in known:
+        one = socket.socket(family, socket.SOCK_STREAM)
+        sockets.append(one)
+        if os.name == "posix":  # a port whose server has just ended is free
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # IPv4 has a socket of its own
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+
+
+def _not_taken(settings: ServeSettings, error: OSError) -> str:
+    """Message for an address that cannot be taken."""
+    host, port = settings.host, settings.port
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"expected a free port, found that {port} of {host} is taken, perhaps by another "
+            "convtimenet; stop that one, or give another --port (0 takes a free one)"
+        )
+    if isinstance(error, PermissionError):
+        return f"expected a port that you may take, found {port}; give a --port above 1023"
+    return (
+        f"--host: expected an address of this machine, found {host} ({error}); give 127.0.0.1, or "
+        "0.0.0.0 for all of its addresses"
+    )
+
+
 def serve(
-    app: FastAPI, settings: ServeSettings, started: Callable[[str], None] | None = None
+    app: FastAPI,
+    settings: ServeSettings,
+    sockets: list[socket.socket],
+    started: Callable[[str], None] | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then finish those that have begun.
 
     Parameters
     ----------
+    sockets
+        Those of `taken`.
     started
         Called with the address once the server listens.
     """
-    Server(config_of(app, settings), started).run()
+    Server(config_of(app, settings), started).run(sockets)
 
 
 def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:

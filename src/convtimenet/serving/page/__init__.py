@@ -59,6 +59,7 @@ def routes(name: Literal["app", "models"]) -> APIRouter:
     """The page of this name at ``/``, and its files."""
     router = APIRouter(include_in_schema=False)
 
+    @router.head("/")
     @router.get("/")
     def start() -> Response:
         return Response(

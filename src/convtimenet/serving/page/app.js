@@ -381,9 +381,10 @@ function tableWords(look) {
 
 function recordingWords(look) {
   const steps = look.lengths[0] === look.lengths[1] ? look.lengths[0] : look.lengths.join(" to ");
-  const labels = look.task === "regress" ? "labels are numbers" : look.classes.map(([name, n]) => `${name} (${n})`).join(", ");
+  const more = look.more_classes ? ` and ${look.more_classes} more` : "";
+  const labels = look.task === "regress" ? "labels are numbers" : look.classes.map(([name, n]) => `${name} (${n})`).join(", ") + more;
   const gaps = look.missing ? `, ${missing(look)}` : "";
-  return `${look.cases} recordings of ${steps} steps, ${look.channels} channel${look.channels > 1 ? "s" : ""}${gaps}: ${labels}.`;
+  return `${look.cases} recordings of ${steps} step${steps === 1 ? "" : "s"}, ${look.channels} channel${look.channels > 1 ? "s" : ""}${gaps}: ${labels}.`;
 }
 
 // --- training -----------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class Desk:
                 roles, cases = asked.roles, self._ask("look at recordings", path=path, roles=own)
                 if kind == "recordings":
                     found = cases
-                elif "error" not in cases:  # that of the table is of no use
+                elif "error" not in cases and not cases["doubtful"]:  # else the table's is of use
                     kind, found = "recordings", cases | {"notices": [_SWITCHED, *cases["notices"]]}
             with self._lock:
                 self._columns, self._roles = columns, roles

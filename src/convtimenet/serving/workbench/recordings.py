@@ -18,6 +18,7 @@ from convtimenet.data.files.case_table import steps_among
 from convtimenet.data.files.raw import decoded, read_bytes, unpacked_name
 from convtimenet.data.labelled.cases import Cases, read_cases
 from convtimenet.data.text.numbers import number_of
+from convtimenet.data.text.stamp_forms import looks_like_date
 from convtimenet.errors import DataError
 from convtimenet.estimators.case_input import check_task
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
@@ -34,6 +35,7 @@ from convtimenet.serving.workbench.tables import TEST, new_folder, pack
 _SEED = 2023
 _EACH, _LINES = 2, 8  # cases of a class in the preview, and of all
 _MOST_CLASSES = 20  # of whole numbers; with more, they are numbers to predict
+_SHOWN_CLASSES = 20
 _ROWS = 200  # of the answers that are shown
 _NAMES = 100  # first and last columns that may be given a role
 _TABLES = (".csv", ".tsv", ".txt")
@@ -93,11 +95,21 @@ def look(path: str, roles: Roles) -> dict[str, Any]:
         "cases": len(cases.values),
         "channels": cases.values.shape[1],
         "lengths": [int(cases.lengths.min()), int(cases.lengths.max())],
-        "classes": [[str(a), int(n)] for a, n in zip(labels, counts, strict=True)][:_MOST_CLASSES],
+        "classes": [[str(a), int(n)] for a, n in zip(labels, counts, strict=True)][:_SHOWN_CLASSES],
+        "more_classes": max(0, len(labels) - _SHOWN_CLASSES),
         "missing": int(np.isnan(cases.values).sum()),
+        # more likely a table that could not be read
+        "doubtful": int(cases.lengths.max()) == 1
+        or all(looks_like_date(str(one)) for one in labels),
         "notices": list(cases.notices),
         "chart": _chart(cases, labels),
     }
+
+
+def _doubtful(cases: Cases, labels: np.ndarray) -> bool:
+    """Whether a file is more likely a table that could not be read: recordings of one step, or
+    dates as their labels."""
+    return int(cases.lengths.max()) == 1 or all(looks_like_date(str(one)) for one in labels)
 
 
 def _grid(path: str) -> Grid | None:
