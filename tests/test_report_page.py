@@ -30,7 +30,7 @@ from convtimenet.report import _interactive as interactive
 from convtimenet.report._canvas import outline
 from convtimenet.report._classes import f1_scores
 from convtimenet.report._future import future_section
-from convtimenet.report._html import Section, digits_for, rounded
+from convtimenet.report._html import Section, digits_for, rounded, score_table
 from convtimenet.report._page import page
 from convtimenet.report._words import compared, outlook
 from convtimenet.report.network import interactive as network
@@ -197,6 +197,14 @@ def test_a_high_level_is_not_drawn_flat():
     body = future_section(table, ahead(table, [45123456.0, 45123412.5])).body
     assert '<td class="number">45,123,456</td>' in body
     assert '<td class="number">45,123,412.5</td>' in body
+
+
+def test_numbers_are_aligned_to_the_right_and_names_to_the_left():
+    columns = ["true class", "predicted", "cases", "share"]
+    table = score_table("a", columns, [["up", "down", "3", "5 %"]], numbers=True)
+    assert '<th scope="col">predicted</th><th scope="col" class="number">cases</th>' in table
+    assert '<td>down</td><td class="number">3</td><td class="number">5 %</td>' in table
+    assert '<th scope="col">share</th>' in score_table("a", columns, [], numbers=True)
 
 
 def test_the_forecast_can_be_downloaded_and_read_without_scripts():

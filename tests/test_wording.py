@@ -45,6 +45,7 @@ EXCEPT = {
     "serving/protocols/listed.py": "options of curl, in the lines to copy",
     "runs/forecasting.py": "flags of training",
     "serving/app.py": "a type of content",
+    "serving/server.py": "the address that is given where it is started",
     "serving/settings.py": "flags of convtimenet serve, which does not start",
     "serving/workbench/recipe.py": "commands that the page shows as such",
     "serving/workbench/routes.py": "a header",

@@ -193,16 +193,20 @@ def score_table(
     kind: str = "",
 ) -> str:
     """A table whose first column holds row headers; rows with "this run" there are highlighted.
-    `numbers` aligns the other columns to the right; `kind` is its CSS class."""
-    right = ' class="number"' if numbers else ""
+    `numbers` aligns the other columns to the right, but those of names; `kind` is its CSS class."""
+    of = [*zip(*rows, strict=True)] or [()] * len(columns)
+    named = [all(cell[:1].isalpha() for cell in cells) for cells in of]
+    right = [' class="number"' if numbers and not one else "" for one in named]
     own = f' class="{kind}"' if kind else ""
     head = "".join(
-        f'<th scope="col"{right if i else ""}>{escaped(name)}</th>'
-        for i, name in enumerate(columns)
+        f'<th scope="col"{at if i else ""}>{escaped(name)}</th>'
+        for i, (name, at) in enumerate(zip(columns, right, strict=True))
     )
     body = ""
     for first, *rest in rows:
-        cells = "".join(f"<td{right}>{escaped(cell)}</td>" for cell in rest)
+        cells = "".join(
+            f"<td{at}>{escaped(cell)}</td>" for at, cell in zip(right[1:], rest, strict=True)
+        )
         mark = ' class="own"' if "this run" in first else ""
         body += f'<tr{mark}><th scope="row">{escaped(first)}</th>{cells}</tr>'
     return (
