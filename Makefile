@@ -94,6 +94,7 @@ format: install ## apply safe style fixes
 docs: .cache/docs-venv/.installed ## build the documentation site in .cache/site, warnings are errors
 	PYTHONPATH=$(CURDIR)/src .cache/docs-venv/bin/python -m sphinx -q -E -W --keep-going -b html \
 		-c docs/site -d .cache/doctrees . .cache/site
+	@echo "open .cache/site/index.html"
 
 results: install ## write docs/results.md, docs/evidence/marks.md and README's tables from the committed lines (seconds)
 	$(BIN)/python benchmarks/evidence/results_page.py

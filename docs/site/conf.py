@@ -53,6 +53,18 @@ def routing(_app: Any, _what: str, name: str, *_: Any) -> bool | None:
     return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
 
 
+def first_page(app: Any, error: Exception | None) -> None:
+    """Browsers and servers look for a page at the root of the site, which leads to ours."""
+    if error is None:
+        text = (
+            '<!doctype html><meta charset="utf-8"><title>convtimenet</title>'
+            f'<meta http-equiv="refresh" content="0; url={root_doc}.html">'
+            f'<a href="{root_doc}.html">convtimenet</a>'
+        )
+        (Path(app.outdir) / "index.html").write_text(text, encoding="utf-8")
+
+
 def setup(app: Any) -> None:
+    app.connect("build-finished", first_page)
     app.connect("autodoc-skip-member", routing)
     app.connect("source-read", folders)
