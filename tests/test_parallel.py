@@ -228,10 +228,9 @@ with _folder(Path(sys.argv[1])) as (folder, locks):
 
 KILLED = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from test_parallel import long
 from test_portfolio import table
-long(n_jobs=2).fit(table(), resume=sys.argv[2])
+long(n_jobs=2).fit(table(), resume=sys.argv[1])
 """
 
 
@@ -244,8 +243,9 @@ def long(**settings: Any) -> Any:
 @pytest.mark.slow
 def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path):
     """SIGKILL ends only the parent: its processes end by themselves."""
-    command = [sys.executable, "-c", KILLED, Path(__file__).parent, tmp_path]
-    with subprocess.Popen(command) as process:
+    command = [sys.executable, "-c", KILLED, tmp_path]
+    modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=modules) as process:
         while len({path.name[:7] for path in tmp_path.glob("*-choose-*.safetensors")}) < 2:
             assert process.poll() is None
             time.sleep(0.05)
