@@ -336,7 +336,7 @@ def _shared(
         for name, found in known.items()
         if name not in common
     }
-    wanted = common | ({*others} if needed is None else needed(common, others))
+    wanted = common | (needed(common, others) if others and needed else {*others})
     shared = SharedTypes(wanted)
     for file, found in files:
         shared.add(file, found)
