@@ -64,6 +64,30 @@ def test_scripts_are_bash(path):
     assert "set -euo pipefail" in lines
 
 
+def test_each_line_of_a_list_has_a_folder_of_its_own(tmp_path):
+    """Also patterns that end alike, and the same one for a list that is submitted again."""
+    lines = [f"sales/region={of}/*.parquet" for of in ("eu", "us")]
+    (tmp_path / "parts.txt").write_text("".join(f"{one}\n" for one in lines))
+    stub = tmp_path / "convtimenet"
+    stub.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    found = []
+    for number in ("1", "2", "1"):
+        done = subprocess.run(
+            ["bash", CLUSTER / "slurm" / "predict.sbatch", "model", "parts.txt"],
+            cwd=tmp_path, check=True, capture_output=True, text=True,
+            env={
+                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+                "SLURM_ARRAY_TASK_ID": number,
+                "SLURM_CPUS_PER_TASK": "8",
+            },
+        )  # fmt: skip
+        words = done.stdout.splitlines()
+        found.append((words[2], words[words.index("--out") + 1]))
+    first, second = (lines[0], "forecasts/000001"), (lines[1], "forecasts/000002")
+    assert found == [first, second, first]
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_pods_run_without_root_on_a_read_only_file_system(path):
     """Also the one that submits a RayJob, which the operator would make without a context."""

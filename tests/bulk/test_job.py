@@ -865,3 +865,17 @@ def test_the_command_fails_if_a_series_does(model_folder, tmp_path, capsys) -> N
     assert main([*again, out]) == 2
     assert main([*again, f"{out}2"]) == 0
     assert "3 series of 120 rows" in capsys.readouterr().out
+
+
+def test_a_job_tells_nothing_of_the_training_table(tmp_path: Path, caplog) -> None:
+    """Its first series is forecast to check the settings; what is said of it is no matter here."""
+    rows = pa.concat_tables([long_table(["k0000"], 3), long_table(names(0, 4), 80)])
+    model = ConvTimeNetForecaster(h=7, quality="fast", verbose=0).fit(rows).save(tmp_path / "model")
+    pq.write_table(long_table(names(0, 4), 80), tmp_path / "x.parquet")
+    with caplog.at_level("INFO", logger="convtimenet"):
+        caplog.clear()
+        found = _run(model, tmp_path / "x.parquet", tmp_path / "out", level=80)
+    assert found.series == 4
+    assert [one for one in caplog.messages if "k0000" in one or "known values" in one] == []
+    with pytest.raises(ConfigError, match="level"):
+        _run(model, tmp_path / "x.parquet", tmp_path / "p", level=200)

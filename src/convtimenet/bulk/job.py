@@ -47,7 +47,7 @@ from convtimenet.bulk.record import JOB, plan_of_job, settings_of
 from convtimenet.bulk.work import FAILED, Outcome, Work
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.files import locked
-from convtimenet.progress import check_verbose, showing
+from convtimenet.progress import check_verbose, quiet, showing
 from convtimenet.settings import whole_number
 from convtimenet.wording import listing
 
@@ -252,7 +252,8 @@ def _check_settings(forecaster: BulkForecaster) -> None:
         covariates = {name: np.repeat(_last(of), steps) for name, of in one.covariates.items()}
         ahead = future_table(one, np.zeros((steps, 1)), ["y"])
         ahead = replace(ahead, covariates=covariates)
-    model.forecast_table(one, forecaster.h, forecaster.levels or None, ahead)
+    with quiet():  # its notices are about the training table, not about what is forecast
+        model.forecast_table(one, forecaster.h, forecaster.levels or None, ahead)
 
 
 def _check_ahead(forecaster: BulkForecaster, plan: Plan) -> None:

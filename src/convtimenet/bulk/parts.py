@@ -20,6 +20,7 @@ from convtimenet.bulk.runs import (
     read_runs,
 )
 from convtimenet.data.agreement import Labels, match_ids
+from convtimenet.data.shared_types import SharedTypes
 from convtimenet.errors import DataError
 
 if TYPE_CHECKING:
@@ -225,10 +226,8 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
             if (columns is None or one.name in columns) and one.name not in table.column_names:
                 table = table.append_column(one.name, one.values(len(table)))
         tables.append(table)
-    if any(table.schema != tables[0].schema for table in tables):
-        tables = list(map(_decoded, tables))
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(_alike(tables, pieces), promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(
             f"{pieces[0].file} to {pieces[-1].file}: the files do not go together: {error}; write "
@@ -236,15 +235,21 @@ def read_pieces(pieces: Sequence[Piece], columns: Sequence[str] | None = None) -
         ) from error
 
 
-def _decoded(table: pa.Table) -> pa.Table:
-    """A table with texts where it has categories of texts."""
+def _alike(tables: list[pa.Table], pieces: Sequence[Piece]) -> list[pa.Table]:
+    """Tables with the same types in the columns that all have."""
     import pyarrow as pa
 
-    for at, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            values = table.column(at).cast(field.type.value_type)
-            table = table.set_column(at, field.name, values)
-    return table
+    if all(table.schema == tables[0].schema for table in tables):
+        return tables
+    shared = SharedTypes(set.intersection(*(set(table.column_names) for table in tables)))
+    for piece, table in zip(pieces, tables, strict=True):
+        shared.add(piece.file, {one.name: one.type for one in table.schema})
+    return [
+        table.cast(
+            pa.schema([(one.name, shared.of.get(one.name, one.type)) for one in table.schema])
+        )
+        for table in tables
+    ]
 
 
 def column_names(piece: Piece) -> list[str]:

@@ -14,13 +14,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 from uuid import uuid4
 
 from convtimenet.errors import DataError, MissingExtraError
 from convtimenet.files import write_whole
-from convtimenet.files.found import ARROW, is_address, is_held, is_seen
+from convtimenet.files.found import (
+    ARROW,
+    NO_FILE,
+    expression,
+    files_of,
+    is_address,
+    is_held,
+    is_seen,
+    other_names,
+    own_path,
+)
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -124,8 +133,7 @@ def place_of(given: str) -> Place:
     DataError
         If there is no file system for such an address.
     """
-    if given.lower().startswith("file:/"):
-        given = url2pathname(urlsplit(given).path)
+    given = own_path(given)
     if not is_address(given):
         return Place("", os.path.abspath(os.path.expanduser(given)))
     return Place(given, _system(given)[1])
@@ -193,13 +201,10 @@ def names_in(folder: Place) -> list[str]:
 def seen_below(folder: Place) -> list[str]:
     """What a reader of a folder would see: the files below it, without names that begin with "."
     or "_", as paths below it; none if there is no folder."""
-    from pyarrow import fs
-
-    wanted = fs.FileSelector(folder.path, allow_not_found=True, recursive=True)
+    if not exists(folder):
+        return []
     top = len(child(folder, "").path)
-    found = file_system(folder).get_file_info(wanted)
-    below = (one.path[top:] for one in found if one.type == fs.FileType.File)
-    return sorted(filter(is_seen, below))
+    return sorted(one.path[top:] for one, _ in _files(folder, folder.path, None))
 
 
 def read_bytes(place: Place) -> bytes:
@@ -305,7 +310,8 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     source
         A file, a folder, or a pattern with ``*``, ``?``, ``[...]`` and ``**`` for any folders; a
         folder that fits it stands for its files. Of a folder, files with another ending are left
-        out, and so are names that begin with "." or "_" (`convtimenet.files.found`).
+        out, and so are names that begin with "." or "_". Links are followed
+        (`convtimenet.files.found`).
 
     Returns
     -------
@@ -316,7 +322,7 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     Raises
     ------
     DataError
-        If there are none, or files of Arrow among them.
+        If there are none, files of Arrow among them, or a link that is not followed.
     """
     from pyarrow import fs
 
@@ -329,8 +335,8 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
         return [(_stored(source, info), _columns(source.path))]
     found = [
         (_stored(Place(source.root, one.path), one), _columns(one.path))
-        for one in system.get_file_info(fs.FileSelector(base, recursive=True))
-        if one.type == fs.FileType.File and _reads(base, wanted, one.path)
+        for one, named in _files(source, base, wanted)
+        if named or is_held(one.path[len(base) :])
     ]
     other = next((one for one, _ in found if one.place.path.lower().endswith(ARROW)), None)
     if other is not None:
@@ -346,20 +352,42 @@ def parquet_files(source: Place) -> list[tuple[Stored, dict[str, str | None]]]:
     return sorted(found, key=lambda one: one[0].place.path)
 
 
+def _files(source: Place, base: str, wanted: re.Pattern[str] | None) -> list[tuple[Any, bool]]:
+    """What pyarrow tells of the files that a source reads or might read, and whether a pattern
+    names the file itself, in no order.
+
+    Raises
+    ------
+    DataError
+        If there is a link that is not followed.
+    """
+    from pyarrow import fs
+
+    system = file_system(source)
+    if source.local:
+        found = files_of(source.path)[1]
+        told: Any = system.get_file_info([*found])
+        return [*zip(told, found.values(), strict=True)]
+    files = []
+    for one in system.get_file_info(fs.FileSelector(base, recursive=True)):
+        if one.type == fs.FileType.Directory or not is_seen(one.path[len(base) :]):
+            continue
+        if one.type != fs.FileType.File:
+            raise DataError(NO_FILE.format(Place(source.root, one.path)))
+        named = bool(wanted and wanted.fullmatch(one.path))
+        if wanted is None or named or _reads(base, wanted, one.path):
+            files.append((one, named))
+    return files
+
+
 def would_read(source: Place, place: Place) -> bool:
     """Whether `parquet_files` of a source would give a file at `place`, if it were there."""
     system, path, target = file_system(source), source.path, place.path
     if system != file_system(place):
         return False
     base, wanted = _base(system, path)
-    names = [(base, path, target)]
-    if source.local:  # also through links
-        real = os.path.realpath(base)
-        names.append((real, real + path[len(base) :], os.path.realpath(target)))
-    return any(
-        _reads(base, wanted and re.compile(_expression(path)), target)
-        for base, path, target in names
-    )
+    others = other_names(path, target) if source.local else []
+    return any(_reads(base, wanted, one) for one in (target, *others))
 
 
 def _base(system: FileSystem, path: str) -> tuple[str, re.Pattern[str] | None]:
@@ -370,7 +398,7 @@ def _base(system: FileSystem, path: str) -> tuple[str, re.Pattern[str] | None]:
     magic = None if named else _MAGIC.search(path)
     if magic is None:
         return path, None
-    return path[: magic.start()].rpartition("/")[0] or "/", re.compile(_expression(path))
+    return path[: magic.start()].rpartition("/")[0] or "/", expression(path)
 
 
 def _reads(base: str, wanted: re.Pattern[str] | None, path: str) -> bool:
@@ -395,13 +423,3 @@ def _columns(path: str) -> dict[str, str | None]:
         for key, eq, value in pairs
         if key and eq
     }
-
-
-def _expression(pattern: str) -> str:
-    """A pattern of paths as a regular expression."""
-    kinds = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    words = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
-    return "".join(
-        kinds.get(word) or (word.replace("[!", "[^") if word[:1] == "[" else re.escape(word))
-        for word in words
-    )

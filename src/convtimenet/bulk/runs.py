@@ -5,7 +5,6 @@ The id column is read batch by batch; what is kept is one id and one number per 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from convtimenet.bulk.places import (
     parquet_files,
     parquet_module,
 )
+from convtimenet.data.shared_types import SharedTypes
 from convtimenet.errors import DataError
-from convtimenet.files.found import PARQUET
+from convtimenet.files.found import PARQUET, are_whole
 from convtimenet.progress import showing
 from convtimenet.wording import listing
 
@@ -102,8 +102,7 @@ def read_runs(
         The column with the series ids.
     wanted
         Columns that all files must have if one of them has it, with types that go together, None
-        for any column: what a file lacks would be read as missing values beside another, and as an
-        error alone.
+        for any column (`SharedTypes`).
 
     Raises
     ------
@@ -138,11 +137,8 @@ class Runs:
 
     def __init__(self, id_col: str, wanted: Sequence[str] | None = ()):
         self.id_col = id_col
-        self.wanted = wanted
-        self.having: tuple[Place, frozenset[str]] | None = None
-        """The first file with rows, and the wanted columns it has."""
-        self.schema: pa.Schema | None = None
-        """Types of the wanted columns that suit all files."""
+        self.types = SharedTypes(wanted)
+        """Of the wanted columns of the files with rows, whether or not these come into one part."""
         self.files: list[Stored] = []
         self.offsets: list[int] = []
         """The first row of each file, counted through all files."""
@@ -172,8 +168,9 @@ class Runs:
                 )
             others = {one.name: one for one in columns}
             if rows:
-                folders = pa.schema([(one.name, one.values(0).type) for one in columns])
-                self._compare(file.place, [*read.schema_arrow, *folders])
+                folders = {one.name: one.values(0).type for one in columns}
+                types = {one.name: one.type for one in read.schema_arrow}
+                self.types.add(file.place, folders | types)
             if self.id_col in own:
                 try:
                     for batch in read.iter_batches(BATCH, columns=[self.id_col], use_threads=False):
@@ -206,36 +203,6 @@ class Runs:
             )
             for i in at
             if min(stop, self.ends[i]) > max(start, self.offsets[i])
-        )
-
-    def _compare(self, file: Place, columns: Sequence[pa.Field]) -> None:
-        """Check that a file has those of the wanted columns that the first one has, and that their
-        types go together, whether or not the files come into one part."""
-        import pyarrow as pa
-
-        types = {
-            one.name: one.type.value_type if pa.types.is_dictionary(one.type) else one.type
-            for one in reversed(columns)  # a file's own column counts before one of a folder
-            if self.wanted is None or one.name in self.wanted
-        }
-        found = frozenset(types)
-        first, known = self.having = self.having or (file, found)
-        if found == known:
-            schema = pa.schema(sorted(types.items()))
-            try:
-                self.schema = pa.unify_schemas(
-                    [self.schema or schema, schema], promote_options="permissive"
-                )
-            except pa.ArrowException as error:
-                raise DataError(
-                    f"{first} to {file}: the files do not go together: {error}; write their "
-                    "columns with the same types"
-                ) from error
-            return
-        lacking = (file, first) if known - found else (first, file)
-        raise DataError(
-            f"{lacking[0]}: expected the columns {listing(sorted(known ^ found))} as in "
-            f"{lacking[1]}, found none; add them, or leave the file out"
         )
 
     def _add(self, ids: Any, rows: int | None = None) -> None:
@@ -383,11 +350,7 @@ def _typed(columns: list[dict[str, str | None]]) -> list[tuple[FolderColumn, ...
         for name, value in one.items():
             if value is not None:
                 values.setdefault(name, []).append(value)
-    whole = {
-        name
-        for name, texts in values.items()
-        if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text, re.ASCII) for text in texts)
-    }
+    whole = {name for name, texts in values.items() if are_whole(texts)}
     return [
         tuple(
             FolderColumn(name, int(text) if text and name in whole else text, name in whole)

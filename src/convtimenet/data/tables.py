@@ -258,7 +258,7 @@ def read_table(
         reading=TimeReading(format=time_format, dayfirst=dayfirst, steps=steps, usual=usual),
         decimal=decimal,
     )
-    parts = large_table(source, id_col)
+    parts = large_table(source, wanted)
 
     def read(rows: Any, wanted: Wanted, usual: Frequency | None) -> tuple[Columns, Regular]:
         return _regular(rows, wanted, frequency, usual, fill, terms)

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from convtimenet.data.files.raw import COMPRESSED, check_text, read_bytes
 from convtimenet.errors import DataError
-from convtimenet.files.found import ARROW, PARQUET, address_path, is_address, is_held, is_seen
+from convtimenet.files.found import (
+    ARROW,
+    PARQUET,
+    address_path,
+    entries_below,
+    is_address,
+    is_held,
+)
 
 if TYPE_CHECKING:
     from convtimenet.data.columns import Grid
+    from convtimenet.data.files.columnar import Needed
 
 __all__ = ["check_local", "check_path", "is_columnar", "is_several", "read_columnar", "read_grid"]
 
@@ -92,9 +100,8 @@ def is_columnar(path: str | os.PathLike[str]) -> bool:
     path = Path(path).expanduser()
     if path.is_dir():
         found = False
-        for one in path.rglob("*"):
-            below = str(one.relative_to(path))
-            if is_seen(below) and one.is_file():
+        for below, one in entries_below(str(path)):
+            if one.is_file():
                 found = is_held(below)
                 if not found:
                     return False
@@ -102,8 +109,13 @@ def is_columnar(path: str | os.PathLike[str]) -> bool:
     return _kind(path.name) == "columnar"
 
 
-def read_columnar(path: str | os.PathLike[str]) -> Any:
+def read_columnar(path: str | os.PathLike[str], needed: Needed | None = None) -> Any:
     """Read what `is_columnar` as a pyarrow table.
+
+    Parameters
+    ----------
+    needed
+        As for `convtimenet.data.files.columnar.open_dataset`.
 
     Raises
     ------
@@ -115,7 +127,8 @@ def read_columnar(path: str | os.PathLike[str]) -> Any:
     from convtimenet.data.files.columnar import read_arrow_table
 
     several = is_several(path)
-    return read_arrow_table(os.fspath(path) if several else Path(path).expanduser(), several)
+    given = os.fspath(path) if several else Path(path).expanduser()
+    return read_arrow_table(given, several, needed)
 
 
 def read_grid(path: Path) -> Grid:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from convtimenet.data.files.raw import check_size
+from convtimenet.data.shared_types import SharedTypes, common_type
 from convtimenet.errors import DataError, MissingExtraError
-from convtimenet.files.found import ARROW, PARQUET, is_address, is_seen
+from convtimenet.files.found import (
+    ARROW,
+    NO_FILE,
+    PARQUET,
+    are_whole,
+    files_of,
+    fixed_part,
+    is_address,
+    is_seen,
+    own_path,
+)
 
-__all__ = ["open_dataset", "read_arrow_table", "record_batches"]
+__all__ = ["Needed", "open_dataset", "read_arrow_table", "record_batches"]
+
+Needed = Callable[[Collection[str], Mapping[str, bool]], set[str]]
+"""Given the columns that all files have, and of the others whether they hold numbers: which of
+these others are needed."""
 
 _BATCH = 2**16  # rows
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
-def read_arrow_table(path: str | Path, several: bool) -> Any:
+def read_arrow_table(path: str | Path, several: bool, needed: Needed | None = None) -> Any:
     """Read a file, or several, as a pyarrow table.
 
     Parameters
     ----------
     several
         Whether the path is a folder, a glob pattern or a URL.
+    needed
+        As for `open_dataset`.
 
     Raises
     ------
@@ -37,7 +53,7 @@ def read_arrow_table(path: str | Path, several: bool) -> Any:
         If pyarrow is not installed.
     """
     if several:
-        dataset = open_dataset(path)
+        dataset = open_dataset(path, needed)
         with _readable(path, _kind(dataset)):
             return dataset.to_table()
     kind = _kind_of(path)
@@ -83,14 +99,21 @@ def _of_stream(path: str | Path, stream: Any) -> Any:
     return pa.Table.from_batches(batches, stream.schema)
 
 
-def open_dataset(path: str | Path) -> Any:
+def open_dataset(path: str | Path, needed: Needed | None = None) -> Any:
     """A file, the files of a folder, of a glob pattern or of a URL, in the order of their names, as
-    a `pyarrow.dataset.Dataset`. Folders named key=value are columns, unless the files have them.
+    a `pyarrow.dataset.Dataset`. Folders named key=value are columns, unless the files have them;
+    files without rows are left out.
+
+    Parameters
+    ----------
+    needed
+        Which of the columns are needed that only some files have, or with types that do not go
+        together; the others are left out. None for all.
 
     Raises
     ------
     DataError
-        If there is no such file, one is damaged, or their columns differ.
+        If there is no such file, one is damaged, or needed columns differ.
     MissingExtraError
         If pyarrow, or the package for a protocol, is not installed.
     """
@@ -98,25 +121,33 @@ def open_dataset(path: str | Path) -> Any:
     pa = _pyarrow("Parquet")
     from pyarrow import dataset
 
-    filesystem, base, files = _remote(text) if is_address(text) else _local(text)
+    path = own_path(text)
+    filesystem, base, files = _remote(text) if is_address(path) else _local(path)
     kind = _kind_of(files[0])
 
     how = {"filesystem": filesystem, "format": {"Parquet": "parquet", "Arrow": "ipc"}[kind]}
     with _readable(path, kind):
         own = {*dataset.dataset(files[:1], **how).schema.names}
         values = {} if base is None else _folder_values(files, base)
-        texts = {name: pa.array(of) for name, of in values.items() if not _whole(of)}
+        texts = {
+            name: pa.array(of, pa.string())
+            for name, of in values.items()
+            if not of or not are_whole(of)
+        }
         keys = [
-            (name, pa.dictionary(pa.int32(), pa.string()) if name in texts else pa.int32())
+            (name, pa.dictionary(pa.int32(), pa.string()) if name in texts else pa.int64())
             for name in values
             if name not in own
         ]
         hive = dataset.HivePartitioning(pa.schema(keys), dictionaries=texts)
         found = dataset.dataset(files, **how, partitioning=hive, partition_base_dir=base)
         fragments = list(found.get_fragments())
-        schema = _agreed([one.physical_schema for one in fragments], files)
-        parted = [one for one in found.schema if one.name not in schema.names]
-        return found.replace_schema(pa.schema([*schema, *parted]))
+        fragments = [one for one in fragments if one.count_rows()] or fragments
+        types, left = _shared(fragments, needed)
+        types |= {name: of for name, of in keys if name not in types and name not in left}
+        return dataset.FileSystemDataset(
+            fragments, pa.schema([*types.items()]), found.format, filesystem
+        )
 
 
 def record_batches(
@@ -182,7 +213,8 @@ def _readable(path: str | Path, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{path}: not readable as {kind}: {error}; write it again, or save the table as .csv"
+            f"{path}: not readable as {kind}: {error}; write it again (of several files, all with "
+            "the same types), or save the table as .csv"
         ) from error
 
 
@@ -210,13 +242,8 @@ def _local(text: str) -> tuple[Any, str | None, list[str]]:
     path = Path(text).expanduser()
     if path.is_file():
         return LocalFileSystem(), None, [str(path)]
-    named, folders, base = [], [str(path)], str(path)
-    if not path.is_dir():
-        found, base = glob.glob(str(path), recursive=True), _fixed(str(path))
-        named = [one for one in found if os.path.isfile(one)]
-        folders = [one for one in found if os.path.isdir(one)]
-    found = [str(one) for of in folders for one in Path(of).rglob("*") if one.is_file()]
-    return LocalFileSystem(), base, _tables(text, {*named, *found}, base)
+    base, found = files_of(path.as_posix())
+    return LocalFileSystem(), base, _tables(text, {*found}, base)
 
 
 def _remote(text: str) -> tuple[Any, str | None, list[str]]:
@@ -233,26 +260,36 @@ def _remote(text: str) -> tuple[Any, str | None, list[str]]:
         if filesystem.isfile(path):
             named, folders, base = [path], [], None
         elif not filesystem.isdir(path):
-            found, base = filesystem.glob(path), _fixed(path)
+            found, base = filesystem.glob(path), fixed_part(path)
             named = [one for one in found if filesystem.isfile(one)]
             folders = [one for one in found if filesystem.isdir(one)]
-        found = [one for of in folders for one in filesystem.find(of)]
+        found = [
+            _followed(of, one)
+            for of in folders
+            for one in filesystem.find(of, detail=True).values()
+        ]
     except OSError as error:
         raise DataError(f"{text}: not readable: {error}; check the address and access") from error
     return PyFileSystem(FSSpecHandler(filesystem)), base, _tables(text, {*named, *found}, base)
 
 
-def _fixed(pattern: str) -> str:
-    """The folder of a glob pattern before its first wildcard."""
-    parts = pattern.split("/")
-    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return "/".join(parts[:first]) or "."
+def _followed(folder: str, info: dict[str, Any]) -> str:
+    """The name of a file below a folder of fsspec.
+
+    Raises
+    ------
+    DataError
+        If it is a link, or neither file nor folder, and seen: rows may be behind it.
+    """
+    name = info["name"]
+    if info["type"] != "file" and is_seen(name[len(folder) :]):
+        raise DataError(NO_FILE.format(name))
+    return name
 
 
 def _tables(text: str, found: set[str], base: str | None) -> list[str]:
     """The files of a table in the order of their names, without those that are not seen."""
-    head = 0 if base in (None, ".") else len(base)
-    files = sorted(one for one in found if base is None or is_seen(one[head:]))
+    files = sorted(one for one in found if base is None or is_seen(one[len(base) :]))
     kinds = sorted({Path(one).suffix.lower() for one in files})
     if not files:
         raise DataError(f"{text}: there is no such file; check the path")
@@ -276,38 +313,35 @@ def _folder_values(files: Sequence[str], base: str) -> dict[str, list[str]]:
     return {key: [*known] for key, known in found.items()}
 
 
-def _whole(values: Sequence[str]) -> bool:
-    """Whether all are whole numbers, none of them with zeros in front: as numbers they would lose
-    them, or 01 and 1 be one."""
-    return bool(values) and all(
-        re.fullmatch(r"0|-?[1-9]\d*", one, re.ASCII) and abs(int(one)) < 2**31 for one in values
-    )
+def _shared(
+    fragments: Sequence[Any], needed: Needed | None
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of the columns of files that suit all of them, in the order of the first, and the
+    columns that only some have, or with types that do not go together, and that are left out."""
+    from pyarrow import types
+
+    files = [(one.path, {of.name: of.type for of in one.physical_schema}) for one in fragments]
+    known: dict[str, list[Any]] = {}
+    for _, found in files:
+        for name, of in found.items():
+            known.setdefault(name, []).append(of)
+    common = {
+        name
+        for name, found in known.items()
+        if len(found) == len(files) and reduce(_common, found) is not None
+    }
+    numbers = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    others = {
+        name: all(any(a_number(of) for a_number in numbers) for of in found)
+        for name, found in known.items()
+        if name not in common
+    }
+    wanted = common | (needed(common, others) if others and needed else {*others})
+    shared = SharedTypes(wanted)
+    for file, found in files:
+        shared.add(file, found)
+    return shared.of, frozenset(known.keys() - wanted)
 
 
-def _agreed(schemas: Sequence[Any], files: Sequence[str]) -> Any:
-    """The columns that all files have, in the order of the first.
-
-    Raises
-    ------
-    DataError
-        If they differ.
-    """
-    import pyarrow as pa
-
-    fields = {field.name: field for field in schemas[0]}
-    for schema, file in zip(schemas, files, strict=True):
-        if {*schema.names} != {*fields}:
-            raise DataError(
-                f"{file}: expected the columns {sorted(fields)} of {files[0]}, found "
-                f"{sorted(schema.names)}; write all files with the same columns"
-            )
-        for field in schema:
-            known = fields[field.name].type
-            if pa.types.is_null(known):
-                fields[field.name] = field
-            elif field.type != known and not pa.types.is_null(field.type):
-                raise DataError(
-                    f"{file}: expected the column {field.name!r} to be {known} as in {files[0]}, "
-                    f"found {field.type}; write all files with the same types"
-                )
-    return pa.schema([*fields.values()])
+def _common(one: Any, other: Any) -> Any:
+    return None if one is None else common_type(one, other)

@@ -12,6 +12,7 @@ import numpy as np
 
 from convtimenet.data.files import check_path, is_columnar, is_several
 from convtimenet.data.files.raw import machine_memory
+from convtimenet.data.sources.by_role import Wanted
 from convtimenet.data.sources.roles import ID_NAME
 from convtimenet.errors import DataError
 from convtimenet.files.found import PARQUET
@@ -118,7 +119,7 @@ class Parts:
         pa.default_memory_pool().release_unused()
 
 
-def large_table(source: Any, id_col: Any) -> Parts | None:
+def large_table(source: Any, wanted: Wanted) -> Parts | None:
     """The source in parts, if it is a long table in files of typed columns that are large; None if
     it is to be read as a whole.
 
@@ -138,8 +139,8 @@ def large_table(source: Any, id_col: Any) -> Parts | None:
             return None
     from convtimenet.data.files.columnar import open_dataset
 
-    dataset = open_dataset(source)
-    names, id_name = dataset.schema.names, ID_NAME if id_col is None else id_col
+    dataset = open_dataset(source, wanted.needed)
+    names, id_name = dataset.schema.names, ID_NAME if wanted.id is None else wanted.id
     if id_name not in names or dataset.count_rows() * len(names) * 8 < LARGE:
         return None
     return Parts(source, dataset, id_name)

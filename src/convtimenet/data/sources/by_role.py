@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 from convtimenet.data.columns import Column, Grid, Ids
 from convtimenet.data.frame_columns import Origin
 from convtimenet.data.sources.roles import (
+    ID_NAME,
+    TARGET_NAME,
     check_apart,
     check_one_series,
     find_id,
     find_targets,
     without_index,
 )
-from convtimenet.data.sources.time_column import find_time
+from convtimenet.data.sources.time_column import TIME_NAMES, find_time, may_tell_times
 from convtimenet.data.text.reading import TimeReading, Times
 
 __all__ = ["Columns", "Wanted", "from_grid"]
@@ -56,6 +58,33 @@ class Wanted:
             targets=None if self.targets is None else [name(one) for one in self.targets],
             covariates=[name(one) for one in self.covariates],
         )
+
+    def needed(self, common: Collection[str], others: Mapping[str, bool]) -> set[str]:
+        """Which columns that only some files of a table have are read, or may be.
+
+        Parameters
+        ----------
+        common
+            The columns that all files have.
+        others
+            The others, and whether they hold numbers.
+        """
+        targets, id_name = self.targets, ID_NAME if self.id is None else self.id
+        if targets is None and id_name in common and TARGET_NAME in common:
+            targets = [TARGET_NAME]
+        timed = self.time is not None
+        if targets is None or not (timed or self._has_times(common)):
+            return {*others}
+        asked = {*targets, *self.covariates, id_name, self.time, self.usual_time}
+        return {
+            name
+            for name, number in others.items()
+            if name in asked or not (timed or (number and not may_tell_times(name)))
+        }
+
+    def _has_times(self, names: Collection[str]) -> bool:
+        """Whether one of the columns is the time column by its name."""
+        return self.usual_time in names or any(one.lower() in TIME_NAMES for one in names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ def read_source(source: Any, wanted: Wanted) -> Columns:
     if isinstance(source, (str, Path)):
         check_path(source)
         if is_columnar(source):
-            return from_frame(read_columnar(source), wanted).of_file()
+            return from_frame(read_columnar(source, wanted.needed), wanted).of_file()
         grid = read_grid(Path(source).expanduser())
         wanted = wanted.named({})
         return from_grid(grid, wanted, Origin("file"))

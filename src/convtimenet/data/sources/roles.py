@@ -19,6 +19,7 @@ from convtimenet.wording import advice, flag, listing, unknown_column
 
 __all__ = [
     "ID_NAME",
+    "TARGET_NAME",
     "check_apart",
     "check_one_series",
     "find_id",

@@ -16,7 +16,7 @@ from convtimenet.errors import DataError
 from convtimenet.names import key_of
 from convtimenet.wording import advice, listing, unknown_column
 
-__all__ = ["TIME_NAMES", "find_time"]
+__all__ = ["TIME_NAMES", "find_time", "may_tell_times"]
 
 TIME_NAMES = ("date", "ds", "time", "timestamp", "datetime")
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
@@ -102,6 +102,11 @@ def find_time(
 
 
 _OR_COUNTED = "; if there are none, {} to number the rows 0, 1, 2, ..."
+
+
+def may_tell_times(name: str) -> bool:
+    """Whether a column of numbers may be one of times beside a time column, by its name."""
+    return name.lower() in TIME_NAMES or key_of(name) in _HOURS
 
 
 def _row_numbers(
