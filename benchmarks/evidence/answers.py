@@ -323,7 +323,7 @@ QUESTIONS: dict[str, Question] = {
             "ArticularyWordRecognition (13 and 9 tokens) and Epilepsy 6 kernels of 13, 12 of 7 "
             "and 2 of 37 lie within 0.4 points. On ERing (32 tokens) 12 of 7 are 6.0 points "
             "behind 6 of 13 (-9.5 to -2.6), on SelfRegulationSCP1 (28 tokens) 3.5 behind (-6.7 to "
-            "-0.3). That is their depth rather than their size, as twelve layers have 30 to 270 "
+            "-0.3). That points to their depth, not their size, as twelve layers have 30 to 270 "
             "training cases there: 2 of 37 are no better than 6 of 13, 0.4 behind on ERing (-3.1 "
             "to +2.4) and 1.8 on SelfRegulationSCP1 (-13.3 to +9.7).",
             "FingerMovements is one token, where all kernels are the same function, and near "
