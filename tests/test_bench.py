@@ -33,6 +33,7 @@ from convtimenet.bench.models import (
 from convtimenet.bench.problems import CasesProblem, ForecastProblem, forecast_problem, load
 from convtimenet.bench.ridge import ridge
 from convtimenet.bench.runs import Plan, _lines_beside, _same_fits, run
+from convtimenet.bench.unfinished import Spent, folder_of, remove
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig
 from convtimenet.data.labelled.cases import as_cases
@@ -68,7 +69,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 MODELS = """
-import os, time
+import multiprocessing, os, time
 import numpy as np
 from convtimenet.bench.models import Fitted
 
@@ -90,6 +91,21 @@ def series(name, horizon, protocol, *, rows):
 
 def dies(problem, seed):
     os.kill(os.getpid(), 9)
+
+class Killer: # of its own process after the third epoch, once
+    def on_epoch_end(self, progress):
+        killed = os.path.join(os.path.dirname(__file__), "killed")
+        of_a_run = multiprocessing.parent_process() is not None
+        if of_a_run and progress.epoch == 3 and not os.path.exists(killed):
+            open(killed, "w").close()
+            os.kill(os.getpid(), 9)
+
+def trained(problem, seed):
+    from convtimenet.bench.models import forecaster
+    model = {"linear": False, "d_model": 8, "d_ff": 16, "kernel_sizes": (3,)}
+    own = {"input_size": 12, "n_epochs": 5, "model": model, "callbacks": [Killer()]}
+    training = {"checkpoint_seconds": 0.0, "lr": 0.01}
+    return forecaster(problem, seed, preset="auto", training=training, **own)
 """
 
 MATRIX = """
@@ -104,6 +120,8 @@ entry = "own:slow"
 entry = "own:fails"
 [models.dies]
 entry = "own:dies"
+[models.trained]
+entry = "own:trained"
 [sets.mine]
 path = "mine.csv"
 [[runs]]
@@ -391,11 +409,11 @@ class TestRuns:
 
             return Fitted(predict=lambda: answer, macs=macs)
 
-        clocks = measuring._clocks
+        clocks = Spent.clocks
         monkeypatch.setattr(measuring, "imported", lambda *_: fit)
-        monkeypatch.setattr(measuring, "_clocks", lambda: events.append("clock") or clocks())
+        monkeypatch.setattr(Spent, "clocks", lambda self: events.append("clock") or clocks(self))
         assert measure(made, made.cells[0], 1)["macs"] == 7
-        assert events == ["clock"] * 3 + ["count"]
+        assert events == ["clock"] * 2 + ["count"]
 
     def test_what_fails_costs_one_cell_and_is_tried_again(self, matrix, tmp_path):
         made, out = matrix("fails", "dies", "constant.zero"), tmp_path / "r.jsonl"
@@ -547,6 +565,60 @@ horizons = [24]
         assert f"{len(done)} of 2 cells have a result" in capsys.readouterr().err
         keys = [Cell(**line["cell"]).key for line in lines.read(out)]
         assert sorted(keys) == sorted(cell.key for cell in made.cells)
+
+    def test_a_killed_cell_goes_on_from_its_checkpoints(
+        self, matrix, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.setattr("convtimenet.bench.unfinished.commit_of_package", lambda: "abc")
+        made, out = matrix("trained"), tmp_path / "r.jsonl"
+        (cell,) = made.cells
+        whole = measure(made, cell, 1)
+        assert "kills" not in whole
+        assert "signal 9" in run(made, out, verbose=0)[cell.key]
+        kept = folder_of(out, made, cell, None)
+        assert kept is not None
+        note = json.loads((kept / "spent.json").read_text())
+        assert note["starts"] == 1
+        (kept / "spent.json").write_text(json.dumps(note | {"cpu": 7000.0, "memory": 90_000}))
+        assert run(made, out, verbose=1) == {}
+        assert f"{cell.key} goes on from where it was stopped" in capsys.readouterr().err
+        line = lines.by_key(lines.read(out))[cell.key]
+        for name in ("predictions", "scores", "chosen", "config"):
+            assert line[name] == json.loads(json.dumps(whole[name])), name
+        assert line["kills"] == 1
+        assert 7000 < line["cpu_seconds"]["fit"] < 7100
+        assert line["peak_memory_mib"] == 90_000
+        assert not kept.parent.exists()
+
+    @pytest.mark.parametrize(
+        ("commit", "seconds", "kept"),
+        [
+            ("abc", None, True),
+            ("abc", 3600.0, True),
+            ("abc", 60.0, False),
+            ("abc+", 3600.0, False),
+            (None, 3600.0, True),
+        ],
+    )
+    def test_long_cells_of_named_code_are_kept(
+        self, matrix, tmp_path, monkeypatch, commit, seconds, kept
+    ):
+        made, out = matrix("trained", "constant.one"), tmp_path / "r.jsonl"
+        monkeypatch.setattr("convtimenet.bench.unfinished.commit_of_package", lambda: commit)
+        found = folder_of(out, made, made.cells[0], seconds)
+        assert (found is not None) == kept
+        if found is None:
+            return
+        assert folder_of(out, made, made.cells[1], seconds) != found
+        with monkeypatch.context() as changed:
+            changed.setattr("convtimenet.bench.unfinished.commit_of_package", lambda: "abd")
+            later = folder_of(out, made, made.cells[0], seconds)
+        assert later is not None
+        assert later != found
+        for folder in (found, later, other := found.with_name("another")):
+            folder.mkdir(parents=True)
+        remove(out, made.cells[0])
+        assert [*found.parent.iterdir()] == [other]
 
     def test_ctrl_c_stops_the_cells_too(self, matrix, tmp_path):
         made, out = matrix("slow", seeds=tuple(range(50))), tmp_path / "r.jsonl"

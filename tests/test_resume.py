@@ -16,11 +16,13 @@ import torch
 from common import full_disk
 from forked import Forked
 from sklearn.exceptions import NotFittedError
+from torch import nn
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetForecaster
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import CheckpointError
+from convtimenet.network.other import OtherNetwork
 from convtimenet.training import loop as training
 from convtimenet.training.checkpoint import Checkpoint, Checkpoints, data_hash
 from convtimenet.training.interrupt import Terminated, stop_requests
@@ -47,6 +49,20 @@ def classifier(**training) -> tuple[ConvTimeNetClassifier, tuple]:
     given = {"n_epochs": epochs, "device": "cpu", "verbose": 0, "training": settings}
     model = SMALL | {"random_patches": 1}
     return ConvTimeNetClassifier(**given, model=model), (X, np.arange(50) % 2)
+
+
+class OfAnotherLibrary(ConvTimeNetForecaster):
+    """Its dropout draws from torch's own generator."""
+
+    def _new_network(self, config):
+        layers = nn.Linear(config.context_length, 8), nn.Dropout(0.5), nn.Linear(8, config.outputs)
+        return OtherNetwork(nn.Sequential(*layers), config)
+
+
+def other_network(**training) -> tuple[ConvTimeNetForecaster, tuple]:
+    estimator, data = forecaster(**training)
+    torch.manual_seed(5)
+    return OfAnotherLibrary(**estimator.get_params()), data
 
 
 def facts(estimator) -> tuple[dict, dict]:
@@ -84,7 +100,7 @@ def stop_after(monkeypatch):
 
 
 class TestStops:
-    @pytest.mark.parametrize("build", [forecaster, classifier])
+    @pytest.mark.parametrize("build", [forecaster, classifier, other_network])
     def test_stopped_anywhere_and_gone_on_gives_the_same_bits(self, build, tmp_path, stop_after):
         given: Any = {"epochs": 2}  # the first, another one, and the second training
         estimator, data = build(**given)

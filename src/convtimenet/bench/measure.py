@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import resource
 import sys
-import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.matrix import Cell, Matrix
 from convtimenet.bench.models import Fitted
 from convtimenet.bench.problems import CasesProblem, Problem, load
+from convtimenet.bench.unfinished import Spent
 
 __all__ = ["measure"]
 
@@ -31,8 +30,14 @@ _PACKAGES = (
 )
 
 
-def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
+def measure(matrix: Matrix, cell: Cell, threads: int, folder: Path | None = None) -> dict[str, Any]:
     """Fit, predict and score; returns the line of the cell.
+
+    Parameters
+    ----------
+    folder
+        Where checkpoints and the time taken are kept, to go on from after a kill
+        (`convtimenet.bench.unfinished`).
 
     Returns
     -------
@@ -42,7 +47,9 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         class), "n_test",
         "cpu_seconds" and "wall_seconds" (fit and predict), "parameters", "macs",
         "peak_memory_mib", "predictions" (SHA-256), "config", "chosen",
-        "notices", "versions", "commit", "machine", "date".
+        "notices", "versions", "commit", "machine", "date", and after kills their number, "kills":
+        the seconds and the memory are then those of all starts together, steps since the last
+        checkpoint twice.
     """
     torch.set_num_threads(threads)
     fit = imported(matrix.path, matrix.models[cell.model]["entry"])
@@ -52,11 +59,13 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         warm_up(cell.model)
     torch.manual_seed(cell.seed)  # for networks that use torch's global generator
     data = matrix.data(cell)
-    begin = _clocks()
-    fitted: Fitted = fit(problem, cell.seed, **matrix.settings(cell))
-    middle = _clocks()
-    predicted = fitted.predict()
-    end = _clocks()
+    spent = Spent(folder)
+    problem = replace(problem, checkpoints=spent.checkpoints)
+    with spent.noted():
+        fitted: Fitted = fit(problem, cell.seed, **matrix.settings(cell))
+        middle = spent.clocks()
+        predicted = fitted.predict()
+        end = spent.clocks()
     scores = problem.scores(predicted)
     line: dict[str, Any] = {
         "cell": asdict(cell),
@@ -69,13 +78,13 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
     }
     for number, clock in enumerate(("cpu_seconds", "wall_seconds")):
         line[clock] = {
-            "fit": round(middle[number] - begin[number], 3),
+            "fit": round(middle[number], 3),
             "predict": round(end[number] - middle[number], 3),
         }
     return line | {
         "parameters": fitted.parameters,
         "macs": fitted.macs(),
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mib": spent.peak(),
         "predictions": hash_of(predicted),
         "config": dict(fitted.config),
         "chosen": dict(fitted.chosen),
@@ -84,6 +93,7 @@ def measure(matrix: Matrix, cell: Cell, threads: int) -> dict[str, Any]:
         "commit": commit_of_package(),
         "machine": {"processor": processor(), "threads": threads},
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
+        **({"kills": spent.kills} if spent.kills else {}),
     }
 
 
@@ -114,12 +124,6 @@ def _naive(problem: Problem) -> dict[str, float]:
         labels, counts = np.unique(problem.train.labels, return_counts=True)
         return problem.scores(np.full(len(problem.test.labels), labels[counts.argmax()]))
     return problem.scores(problem.naive())
-
-
-def _clocks() -> tuple[float, float]:
-    """CPU seconds of this process and its children so far, and a wall clock."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime, time.perf_counter()
 
 
 def _versions() -> dict[str, str]:

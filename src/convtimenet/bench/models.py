@@ -116,13 +116,14 @@ def fitted_forecaster(
     model = kind(problem.horizon, random_state=seed, verbose=0, **_with_protocol(problem, settings))
     known = crop(problem.table, 0, problem.valid_end)
     if problem.train_end is None:
-        model.fit(known)
+        model.fit(known, resume=problem.checkpoints)
 
         def once() -> np.ndarray:
             return problem.scaler.apply(model.predict(known).values.T)[None]
 
         return _fitted(model, once)
-    model.fit(known, split=(problem.train_end, problem.valid_end), refit=False)
+    split = problem.train_end, problem.valid_end
+    model.fit(known, split=split, resume=problem.checkpoints, refit=False)
     return _fitted(model, lambda: forecasts_of(model, problem))
 
 
@@ -151,7 +152,7 @@ def fitted_classifier(
     """
     model = kind(random_state=seed, verbose=0, **_with_protocol(problem, settings))
     valid = (problem.test, problem.test.labels) if problem.protocol == "paper" else None
-    model.fit(problem.train, valid=valid)
+    model.fit(problem.train, valid=valid, resume=problem.checkpoints)
     return _fitted(model, lambda: model.predict(problem.test))
 
 

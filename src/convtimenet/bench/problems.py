@@ -51,6 +51,8 @@ class ForecastProblem:
         Mean and standard deviation of the training rows; all scores are in these units.
     scaled
         (C, T) float32, the values in those units.
+    checkpoints
+        Folder from which a training that was killed goes on; None keeps none.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ForecastProblem:
     test_end: int
     scaler: Scaler
     scaled: torch.Tensor
+    checkpoints: Path | None = None
 
     @property
     def season(self) -> int:
@@ -123,12 +126,15 @@ class CasesProblem:
         As in the cell.
     train, test
         The cases of the official split.
+    checkpoints
+        As in `ForecastProblem`.
     """
 
     name: str
     protocol: Protocol
     train: Cases
     test: Cases
+    checkpoints: Path | None = None
 
     def filled(self, part: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
         """Cases (n, C, L), padded with zeros at the end to equal length, and their labels (n,).

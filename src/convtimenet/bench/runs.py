@@ -1,7 +1,8 @@
 """Run all cells of a matrix that have no result with their settings yet, each in a fresh process.
 
 A fresh process makes peak memory and CPU seconds those of the cell alone, and a crash costs only
-one cell. A cell's line is written when it finishes, so a killed run can be resumed.
+one cell. A cell's line is written when it finishes, so a killed run can be resumed; a long cell
+goes on from its checkpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from convtimenet import __version__
-from convtimenet.bench import lines
+from convtimenet.bench import lines, unfinished
 from convtimenet.bench.estimates import Costs
 from convtimenet.bench.machine import commit_of_package
 from convtimenet.bench.matrix import Cell, Matrix
@@ -81,7 +82,10 @@ def run(
                 while left or running:
                     while left and len(running) < jobs:
                         started = left.pop(0)
-                        connection, process = _start(matrix, started, threads)
+                        kept = unfinished.folder_of(out, matrix, started, plan.costs[started])
+                        if kept is not None and kept.exists():
+                            task.say(f"{started.key} goes on from where it was stopped")
+                        connection, process = _start(matrix, started, threads, kept)
                         running[connection] = started, process
                         task.at = ", ".join(cell.key for cell, _ in running.values())
                     for ready in wait(list(running)):
@@ -89,6 +93,8 @@ def run(
                         cell, process = running.pop(ready)
                         line = _result(cell, ready, process)
                         lines.add(out, line)
+                        if "error" not in line or "where" in line:  # not if it was killed
+                            unfinished.remove(out, cell)
                         task.advance(costs[cell])
                         task.say(_said(cell, line))
                         if "error" in line:
@@ -182,12 +188,14 @@ def _fit_of(cell: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> str:
     return json.dumps([fingerprint, {**cell, "model": None, "variant": None}], sort_keys=True)
 
 
-def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BaseProcess]:
+def _start(
+    matrix: Matrix, cell: Cell, threads: int, kept: Path | None
+) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     # forking from a server that has done only the imports starts each process quickly
     context.set_forkserver_preload(["convtimenet.bench.measure"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(matrix, cell, threads, theirs))
+    process = context.Process(target=_work, args=(matrix, cell, threads, kept, theirs))
     # numerical libraries read it on import
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -202,13 +210,13 @@ def _start(matrix: Matrix, cell: Cell, threads: int) -> tuple[Connection, BasePr
     return ours, process
 
 
-def _work(matrix: Matrix, cell: Cell, threads: int, answer: Connection) -> None:
+def _work(matrix: Matrix, cell: Cell, threads: int, kept: Path | None, answer: Connection) -> None:
     """Run a cell; the target of its process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         from convtimenet.bench.measure import measure
 
-        line = measure(matrix, cell, threads)
+        line = measure(matrix, cell, threads, kept)
     except Exception as error:  # noqa: BLE001 - any error of a model is the cell's result
         last = traceback.extract_tb(error.__traceback__)[-1]
         line = {

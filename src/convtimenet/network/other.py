@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from convtimenet.config import ModelConfig
 
-__all__ = ["OtherNetwork"]
+__all__ = ["OtherNetwork", "restore_torch_numbers", "torch_numbers"]
+
+_NUMBERS = "random.torch"
 
 
 class OtherNetwork(nn.Module):
@@ -33,3 +37,17 @@ class OtherNetwork(nn.Module):
     def forward(self, x: Tensor, *masks_and_covariates: Any) -> Tensor:
         """The wrapped network's output; masks and covariates are ignored."""
         return self.embedding(x)
+
+
+def torch_numbers(network: nn.Module) -> dict[str, Tensor]:
+    """State of torch's own generator, from which networks of other libraries draw on a CPU, for a
+    checkpoint; nothing for our networks, which draw from the generator of their training."""
+    if type(network) is not OtherNetwork or next(network.parameters()).device.type != "cpu":
+        return {}
+    return {_NUMBERS: torch.default_generator.get_state()}
+
+
+def restore_torch_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Restore the state that `torch_numbers` gave, if it gave one."""
+    if _NUMBERS in tensors:
+        torch.default_generator.set_state(tensors[_NUMBERS])

@@ -20,7 +20,7 @@ from convtimenet.devices import RandomNumbers, autocast
 from convtimenet.errors import TrainingError
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet
-from convtimenet.network.other import OtherNetwork
+from convtimenet.network.other import OtherNetwork, restore_torch_numbers, torch_numbers
 from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.progress import Task, showing
 from convtimenet.training.batches import check_alike, epoch_order, training_batches
@@ -216,6 +216,7 @@ class _Training:
         history.notes += notices_of(self.model, history)
         if self.checkpoints is not None:
             state = {f"model.{name}": value for name, value in self.best.items()}
+            state |= torch_numbers(self.model)  # the next training of the call goes on from it
             self.checkpoints.save(Checkpoint(state, {"done": True, "history": history.to_dict()}))
 
     def _epoch(self, task: Task) -> None:
@@ -389,6 +390,7 @@ class _Training:
             **{f"good.{name}": value for name, value in self.good.items()},
             "order": self.order_state,
             **self._random_states(),
+            **torch_numbers(self.model),
             "total": step.total,
             "counts": step.counts,
         }
@@ -416,6 +418,7 @@ class _Training:
         """Resume from a checkpoint; True if training had already ended."""
         tensors, values = found.tensors, found.values
         self.history = History.from_dict(values["history"])
+        restore_torch_numbers(tensors)
         if values["done"]:
             self.model.load_state_dict(found.under("model."))
             log.info("training had already ended: its weights are loaded from the checkpoint")
