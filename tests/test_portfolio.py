@@ -587,6 +587,40 @@ class TestTime:
         assert not isinstance(model.network_, Ensemble)
         assert model.predict().shape == (3, 3)
 
+    def test_the_limit_does_not_leave_out_what_is_ready(self, monkeypatch):
+        """Nor does the time of a network keep it from all rows, nor its own the network."""
+        whole = base.train
+
+        def slow(model: Any, *given: Any, **settings: Any) -> Any:
+            history = whole(model, *given, **settings)
+            history.seconds = 10.0
+            if history.steps:
+                history.granted = 1.0
+            return history
+
+        monkeypatch.setattr(base, "train", slow)
+        rows = table()
+        without = ConvTimeNetForecaster(h=3, **SETTINGS, refit=False, time_limit=10.0).fit(rows)
+        model = ConvTimeNetForecaster(h=3, **SETTINGS, time_limit=10.0).fit(rows)
+        assert [one.config.pretrained for one in networks_in(model.network_)] == [False, True]
+        assert model.notices_[0].startswith("2 of ")
+        assert model.notices_[-1] == (
+            "the time limit left no time to train again on all data; "
+            "1 of 2 networks, which need no training, were fitted to all"
+        )
+        for own, first in zip(
+            networks_in(model.network_), networks_in(without.network_), strict=True
+        ):
+            same = [
+                torch.equal(one, first.state_dict()[name]) for name, one in own.state_dict().items()
+            ]
+            assert all(same) != own.config.pretrained
+        # some 40 s for both trainings of the network; those of what is ready do not count
+        model = ConvTimeNetForecaster(h=3, **SETTINGS, time_limit=50.0).fit(rows)
+        assert len(model.members_) == 2
+        assert model.history_.second is not None
+        assert model.history_.second.steps > 0
+
     def test_a_member_that_fails_is_left_out(self, monkeypatch):
         whole = base.train
 

@@ -78,6 +78,7 @@ class TestSecondTraining:
         [
             (Second(True, 8, 40), "Its weights were trained further, on all data, for 8 epo"),
             (Second(False, 1, 5), "New ones were trained, on all data, for 1 epoch."),
+            (Second(True, 0, 0), "what is solved in closed form was solved again, on all data."),
             (None, "The network was then trained a second time, on all data."),
         ],
     )
@@ -112,6 +113,45 @@ class TestSecondTraining:
         assert (
             model.evaluate(frame, first_row=80).scores == first.evaluate(frame, first_row=80).scores
         )
+
+    @pytest.mark.parametrize("covariates", [False, True])
+    def test_without_time_for_it_the_closed_form_learns_from_all_rows(
+        self, covariates, monkeypatch, tmp_path
+    ):
+        """Where the network does not count, the forecast is that of quality="fast"."""
+        values = waves(200)
+        values[160:, 0] = 9 + np.sin(np.arange(40))  # what the first training does not see
+        frame = hourly(values)
+        given = {"futr_exog": ["c1"]} if covariates else {}
+        whole = base.train
+
+        def useless(model: Any, *rest: Any, **settings: Any) -> Any:
+            history = whole(model, *rest, **settings)
+            model.granted.fill_(0)
+            history.granted = 0.0
+            return history
+
+        fast = forecaster(quality="fast", model={}, n_epochs=None, **given).fit(frame)
+        monkeypatch.setattr(base, "train", useless)
+        model = forecaster(time_limit=1e-9, **given).fit(frame)
+        assert model.notices_[-1] == (
+            "the time limit left no time to train again on all data; what is solved in closed form "
+            "gives the answers, and was solved again on all"
+        )
+        assert model.history_.second == Second(True, 0, 0)
+        assert "solved for in closed form a second time, on all rows up to 2024-01-09T07" in str(
+            model.forecasts_from
+        )
+        future = hourly(waves(204), "2024-01-01").iloc[200:][["date", "c1"]]
+        asked = {"future": future} if covariates else {}
+        found, expected = model.predict(**asked), fast.predict(**asked)
+        np.testing.assert_allclose(found["c0"], expected["c0"], rtol=1e-5)
+        assert model.scored_ is not None
+        assert not np.allclose(model.scored_.predict(**asked)["c0"], expected["c0"], rtol=0.02)
+        model.save(tmp_path / "model")
+        again = ConvTimeNetForecaster.load(tmp_path / "model")
+        pd.testing.assert_frame_equal(again.predict(**asked), found)
+        assert again.forecasts_from == model.forecasts_from
 
     def test_stamps_at_midnight_are_shown_as_dates(self):
         dates = pd.date_range("2016-01-01", periods=100, freq="MS")

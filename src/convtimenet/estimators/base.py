@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from os import PathLike
 from typing import Any, NoReturn, cast
 
@@ -31,6 +32,8 @@ from convtimenet.estimators.trainings import (
     Training,
     at_once,
     in_waves,
+    no_time_note,
+    solved_again,
     stopped_message,
     train_all,
 )
@@ -174,31 +177,35 @@ class ConvTimeNetEstimator(SavedEstimator):
     ) -> tuple[list[Trained], list[str]]:
         """Train a network, or the members of a portfolio, and say which of them are left out. Those
         after the first are where the time limit leaves none for another as dear as the dearest so
-        far, or training fails; a stop leaves out those it ends, unless it ends all."""
+        far, unless they are ready, or training fails; a stop leaves out those it ends, unless it
+        ends all."""
         done: list[Trained] = []
         ended: list[Trained] = []
+        late = False
         notes, seconds, limit = [], [], plans[0].train_config.time_limit
         workers = at_once(self.n_jobs, len(plans))
         size = len(plans) if workers > 1 and limit is None else workers
         for first in range(0, len(plans), size):
             dearest = max((one.seconds for one in done), default=0.0)
             if limit is not None and done and in_waves(seconds, size) + dearest > limit:
-                notes.append(
-                    f"{len(done)} of {len(plans)} networks were trained: the time limit of "
-                    f"{limit:g} s left none for another"
-                )
-                break
-            wave = plans[first : first + size]
+                late = True
+            wave = [
+                (n, plan)
+                for n, plan in enumerate(plans[first : first + size], first + 1)
+                if plan.ready or not late
+            ]
+            if not wave:
+                continue
             trainings = [
                 Training(
                     plan.config, plan.train_config, plan.examples, plan.valid, device,
                     *phase_of("choose", "training", n, len(plans)), plans[0].train_config.seed,
                     start=plan.start,
                 )
-                for n, plan in enumerate(wave, first + 1)
+                for n, plan in wave
             ]  # fmt: skip
             outcomes = train_all(self, trainings, resume, stop, workers, "training")
-            for n, (plan, outcome) in enumerate(zip(wave, outcomes, strict=True), first + 1):
+            for (n, plan), outcome in zip(wave, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     if n == 1:
                         raise outcome
@@ -213,6 +220,11 @@ class ConvTimeNetEstimator(SavedEstimator):
                         seconds.append(one.seconds)
             if stop.signal:
                 break
+        if late:
+            notes.append(
+                f"{len(done)} of {len(plans)} networks were trained: the time limit of "
+                f"{limit:g} s left none for another"
+            )
         if not done:  # of networks without an epoch any will do, as there is no model then
             done = [one for one in ended if one.history.best_epoch][:1] or ended[:1]
         return done, notes
@@ -224,8 +236,9 @@ class ConvTimeNetEstimator(SavedEstimator):
         resume: str | PathLike[str] | None,
     ) -> bool:
         """Second training, on all examples, as `TrainConfig.refit` says; predictions use its
-        weights from then on. Returns False, with a notice saying why, if the first training's
-        weights are kept.
+        weights from then on. Where the time limit leaves no time for it, what is solved for is
+        solved for again. Returns False, with a notice saying why, if all weights of the first
+        training are kept.
 
         Parameters
         ----------
@@ -241,11 +254,23 @@ class ConvTimeNetEstimator(SavedEstimator):
         before, members = networks_in(self.network_), self._trained()
         plans = [member.again(own) for member, own in zip(members, all_examples, strict=True)]
         workers, reason = at_once(self.n_jobs, len(plans)), ""
-        networks, notes, histories = [], [], []
-        limit, used = train_config.time_limit, [member.history.seconds for member in members]
-        needed = in_waves(used, workers) + in_waves([each for _, each in plans], workers)
+        networks, notes, second = [], [], Second(train_config.refit == "continue", 0, 0)
+        limit, dear = train_config.time_limit, [bool(one.history.steps) for one in members]
+        used = [one.history.seconds for one in compress(members, dear)]
+        needed = in_waves(used, workers)
+        needed += in_waves([each for _, each in compress(plans, dear)], workers)
         if limit is not None and needed > limit:
-            reason = "the time limit left no time to train again on all data"
+            solved = [one.solved for one in members]
+            label, note = "solving again on all data", no_time_note(solved)
+            if any(solved):
+                given = before, solved, all_examples, train_config.seed
+                with stop_requests() as stop:
+                    networks = solved_again(*given, stop, verbose=self.verbose, label=label)
+                if stop.signal:
+                    self._stop(stop, history, train_config, resume)
+                second, notes = replace(second, goes_on=True), [note]
+            else:
+                reason = note
         else:
             label, start = "training on all data", self._start()
             trainings = [
@@ -267,19 +292,19 @@ class ConvTimeNetEstimator(SavedEstimator):
                     raise outcome
                 elif outcome is not None:
                     networks.append(outcome[0])
-                    histories.append(outcome[1])
+                    if n == 1:
+                        done = outcome[1]
+                        second = replace(second, epochs=len(done.epochs), steps=done.steps)
                     own = outcome[1].notes
                     notes += of_member(n, own) if len(plans) > 1 else own
             if stop.signal:
                 self._stop(stop, history, train_config, resume)
         if not reason:
-            goes_on = train_config.refit == "continue"
+            goes_on = second.goes_on
             kept = [one for one in self.notices_ if goes_on or one not in history.notes]
             new = [one for one in notes if one not in kept]
             self.network_ = like(self.network_, networks)
             self.fused_ = fuse(self.network_, train_config.precision)
-            done = histories[0]
-            second = Second(goes_on, len(done.epochs), done.steps)
             self.history_ = replace(history, refitted=True, second=second)
             self.notices_ = (*kept, *new)
             for note in new:

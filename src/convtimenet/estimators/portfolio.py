@@ -73,6 +73,11 @@ class Plan:
     start: Pretrained | None = None
     """The encoder that it starts from."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it keeps the weights of the package, which takes seconds."""
+        return self.config.pretrained and not self.train_config.encoder_rate
+
 
 @dataclass(frozen=True)
 class Member:
@@ -82,6 +87,12 @@ class Member:
     history: History
     examples: int | None
     """Number of examples in its training split; None if it is not known."""
+
+    @property
+    def solved(self) -> bool:
+        """Whether its answers are those of what is solved for without steps: of all of it, or of
+        the streams of a network whose trained part does not count."""
+        return not self.history.steps or not (self.history.granted or self.history.mixed)
 
     def again(self, all_examples: Examples) -> tuple[TrainConfig, float]:
         """Settings of its second training, on these examples, and the seconds it will take."""

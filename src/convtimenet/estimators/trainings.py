@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
@@ -45,10 +46,20 @@ from convtimenet.files import locked
 from convtimenet.processes import count as together
 from convtimenet.progress import Display, Task, showing, shown_on
 from convtimenet.training.checkpoint import only_process
+from convtimenet.training.closed_form.solve import solve_again
 from convtimenet.training.history import History
 from convtimenet.training.interrupt import StopRequest, stop_requests
 
-__all__ = ["Outcome", "Training", "at_once", "in_waves", "stopped_message", "train_all"]
+__all__ = [
+    "Outcome",
+    "Training",
+    "at_once",
+    "in_waves",
+    "no_time_note",
+    "solved_again",
+    "stopped_message",
+    "train_all",
+]
 
 _LOOK_EVERY = 0.3
 """Seconds between looks into the folder."""
@@ -152,6 +163,37 @@ def train_all(
         if stop.signal:
             break
     return outcomes
+
+
+def solved_again(
+    networks: Sequence[Any],
+    chosen: Sequence[bool],
+    all_examples: Sequence[Examples],
+    seed: int,
+    stop: StopRequest,
+    **shown: Any,
+) -> list[Any]:
+    """The networks, of which copies of those chosen are solved for on all examples, and the others
+    are as they were; for the rest of the arguments see `solve_again`."""
+    found = []
+    for network, again, examples in zip(networks, chosen, all_examples, strict=True):
+        if again and not stop.signal:
+            network = deepcopy(network)
+            solve_again(network, examples, seed, stop, **shown)
+        found.append(network)
+    stop.agree()
+    return found
+
+
+def no_time_note(solved: Sequence[bool]) -> str:
+    """That the time limit left no time for the second training of networks, and which of them were
+    solved for all the same."""
+    note, count = "the time limit left no time to train again on all data", sum(solved)
+    if count == len(solved):
+        note += "; what is solved in closed form gives the answers, and was solved again on all"
+    elif count:
+        note += f"; {count} of {len(solved)} networks, which need no training, were fitted to all"
+    return note
 
 
 def stopped_message(

@@ -87,7 +87,10 @@ def training_section(history: History, loss_name: str, unit: str) -> Section:
     words += f"training: {escaped(history.stopped)}. "
     if history.refitted:
         second = history.second
-        if second is None:
+        if second is not None and not second.epochs:
+            words += f"The weights of epoch {best} were kept. The time limit left no time to train "
+            words += "them further: what is solved in closed form was solved again, on all data. "
+        elif second is None:
             words += "The network was then trained a second time, on all data. "
         else:
             how = "Its weights were trained further" if second.goes_on else "New ones were trained"

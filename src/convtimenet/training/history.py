@@ -33,6 +33,7 @@ class Second:
     goes_on: bool
     """Whether it trained the weights of the first one further, or new ones."""
     epochs: int
+    """0 where the time limit left no time, and what is solved in closed form was solved again."""
     steps: int
 
 
@@ -59,8 +60,8 @@ class History:
     parts: int = 1
     """Parts each batch was split into because memory ran out."""
     refitted: bool = False
-    """Whether the weights come from a second training, on all data; the other facts are those of
-    the first one."""
+    """Whether weights that count come from a second training, on all data; the other facts are
+    those of the first one."""
     second: Second | None = None
     """What that did, for the first network of several; None without one, and in models of versions
     up to 0.1."""

@@ -76,8 +76,10 @@ class RetrainedForecaster(FittedForecaster):
         if self.scored_ is None or self.fitted_rows_ is None:
             return None
         last = show_in(self.tail_.times, self.fitted_rows_.last.max(), self.tail_.time_zone)
+        second = self.history_.second
+        how = "trained" if second is None or second.epochs else "solved for in closed form"
         return (
-            f"trained a second time, on all rows up to {last}; scores and intervals come from the "
+            f"{how} a second time, on all rows up to {last}; scores and intervals come from the "
             "first training, which did not see the held-out rows"
         )
 

@@ -29,7 +29,7 @@ from convtimenet.training.interrupt import StopRequest
 from convtimenet.training.metrics import evaluate
 from convtimenet.training.objectives import loss_of
 
-__all__ = ["grant", "is_solved", "solve", "solve_streams"]
+__all__ = ["grant", "is_solved", "solve", "solve_again", "solve_streams"]
 
 Solved = LinearNetwork | SmoothingNetwork | RandomPatches | PretrainedForecaster
 """Networks without a trained part."""
@@ -121,6 +121,22 @@ def solve_streams(
         assert isinstance(examples, LabelledCases)
         return bool(fit_patches(model.patches, examples, seed, stop, **shown).epochs)
     return True
+
+
+def solve_again(
+    model: ConvTimeNet | OtherNetwork,
+    examples: Examples,
+    seed: int,
+    stop: StopRequest,
+    **shown: Any,
+) -> None:
+    """Solve on other examples for all that is solved for in a network, in place; what was trained
+    in it stays. Arguments as for `solve_streams`."""
+    if isinstance(model, Solved):
+        _fitted(model, examples, seed, stop, **shown)
+    else:
+        solve_streams(model, examples, seed, stop, **shown)
+    model.eval()
 
 
 def grant(
