@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from marks_page import by_group
+from marks import CLASSICAL, by_group
 
 from convtimenet.bench.report.published import read_published
 from convtimenet.bench.report.scores import over
@@ -64,7 +64,7 @@ def protocols(main: Results) -> str:
 
 
 def _ours(grid: Grid) -> list[Column]:
-    """Our qualities that have run on all sets."""
+    """The columns of our qualities."""
     return [
         c
         for c in grid.columns
@@ -119,11 +119,10 @@ def _classes(results: Results, grid: Grid) -> list[str]:
 
 def _groups(small: Results) -> list[str]:
     """Groups of small series in which a classical model has the lower mean."""
-    names = {"auto-ets": "AutoETS", "auto-theta": "AutoTheta"}
     parts = []
     for group, means in by_group(small.matrix, small.lines).items():
         ours = [means[f"convtimenet.{quality}"] for quality in QUALITIES]
-        for model, title in names.items():
+        for model, title in CLASSICAL.items():
             if means[model] < min(ours):
                 fast, auto = (f"{one:.3f}" for one in ours)
                 parts.append(

@@ -37,7 +37,7 @@ FEW_CASES = 30
 COMPACT = ("convtimenet", "authors", "ridge", "patchtst", "dlinear", "naive")
 """The models of README's forecasting table."""
 APART = "best"
-"""A variant of ours that is left out there: it has run on two sets."""
+"""A variant of ours that is left out there: the matrix does not have it on all of these sets."""
 
 HEAD = (
     f"Written by `{COMMAND}` from [one line per cell](../benchmarks/results/evidence/): settings, "
