@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.data.tables import Table
+from convtimenet.data.tables import Table, read_table
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import DataError, TrainingError
 from convtimenet.estimators import base
@@ -359,6 +359,23 @@ class TestPredictRefuses:
         model = forecaster(input_size=20).fit(waves())
         with pytest.raises(DataError, match="a context of 20 rows, the table has 19; give at"):
             model.predict(waves(19))
+
+    def test_an_array_of_more_columns_is_refused(self):
+        """Only their number tells columns of an array apart; those of a frame have names."""
+        x = np.random.default_rng(0).normal(size=(90, 3))
+        model = ConvTimeNetForecaster(2, quality="fast", verbose=0).fit(x[:, :2])
+        answer = model.predict(x[:, :2])
+        for wider in (x, read_table(x)):
+            with pytest.raises(DataError, match="the fitted one, 2, found 3; give the same"):
+                model.predict(wider)
+            with pytest.raises(DataError, match="the fitted one, 2, found 3; give the same"):
+                model.evaluate(wider)
+        some = ConvTimeNetForecaster(2, quality="fast", target_cols=["0", "1"], verbose=0).fit(x)
+        np.testing.assert_array_equal(some.predict(x), answer)
+        names = ["a", "b", "c"]
+        frame = pd.DataFrame(x, columns=names, index=pd.date_range("2024", periods=90, freq="h"))
+        named = ConvTimeNetForecaster(2, quality="fast", verbose=0).fit(frame[["a", "b"]])
+        pd.testing.assert_frame_equal(named.predict(frame), named.predict(frame[["a", "b"]]))
 
     def test_missing_channels(self):
         model = forecaster().fit(hourly(waves()))

@@ -274,6 +274,27 @@ class TestEstimators:
         np.testing.assert_allclose(probabilities.sum(1), 1)
         assert probabilities.max(1).mean() > 0.6
 
+    @pytest.mark.parametrize("constant", [0.0, 5.0, -1e6])
+    def test_a_channel_that_was_constant_says_nothing_later(self, constant, tmp_path):
+        """Nothing could be learnt of it; scaled by next to nothing it outweighed all others."""
+
+        def with_it(X, values):
+            return np.concatenate([X, values], 1)
+
+        X, new = cases(), cases(60, seed=1)
+        still = np.full((60, 1, 40), constant)
+        moved = still + np.random.default_rng(3).normal(size=still.shape)
+        classes = fast().fit(with_it(X, still[:36]), labels())
+        numbers = fast(ConvTimeNetRegressor).fit(with_it(X, still[:36]), np.arange(36) % 3.0)
+        for model in (classes, numbers):
+            answers = model.predict(with_it(new, still))
+            for other in (moved, still + 1e-3, still + 100):
+                np.testing.assert_array_equal(model.predict(with_it(new, other)), answers)
+        assert classes.score(with_it(new, moved), labels(60)) > 0.95
+        loaded = ConvTimeNetClassifier.load(classes.save(tmp_path / "model"))
+        probabilities = classes.predict_proba(with_it(new, still))
+        np.testing.assert_array_equal(loaded.predict_proba(with_it(new, moved)), probabilities)
+
     def test_probabilities_know_what_is_hard(self):
         """Of labels drawn at random nothing can be learnt, and none is told with confidence."""
         y = np.random.default_rng(0).permutation(labels(60))

@@ -305,12 +305,15 @@ def forecast_table(example: Forecasts, values: np.ndarray, begin: int = 0) -> An
 
 def check_forecast(example: Forecasts, table: Any, answer: Any) -> None:
     """Shape, finite numbers, and the stamps that follow the table's."""
-    h = example.settings["h"]
+    h, scaled = example.settings["h"], example.settings["scale"]
     if example.form == "array":
-        assert answer.shape == (h, table.shape[1])
+        fitted = example.fitted.shape[1] if scaled else table.shape[1]  # others are refused
+        assert answer.shape == (h, table.shape[1]) == (h, fitted)
         assert np.isfinite(answer).all()
         return
     channels = [name for name in table if name not in ("ds", "unique_id")]
+    if scaled:  # further columns have other names, and are not read
+        channels = channels[: example.fitted.shape[1]]
     series = ["s", "r"] if example.form == "long" else [None]
     assert len(answer) == h * len(series)
     found = answer.drop(columns=["ds", "unique_id"], errors="ignore").to_numpy()

@@ -145,8 +145,8 @@ class Scaler:
     def minus_one_to_one(cls, cases: np.ndarray) -> Scaler:
         """Minimum to -1 and maximum to 1 per channel of `cases` (n, C, L), ignoring NaN.
 
-        The 1e-4 is the authors' guard for constant channels. If a channel varies by less than
-        that, its own range is the guard, which scales it to [-1, 0].
+        The 1e-4 is the authors' guard; what varies by less is scaled to [-1, 0]. What is constant
+        stays -1 later: over 1e-4 the least change would outweigh all other channels.
         """
         lowest = np.nanmin(cases, axis=(0, 2))[:, None].astype(np.float64)
         highest = np.nanmax(cases, axis=(0, 2))[:, None].astype(np.float64)
@@ -155,8 +155,8 @@ class Scaler:
 
     @classmethod
     def _between(cls, lowest: np.ndarray, highest: np.ndarray) -> Scaler:
-        guard = np.where(highest > lowest, np.minimum(highest - lowest, 1e-4), 1e-4)
-        half = (highest - lowest + guard) / 2
+        span = highest - lowest
+        half = np.where(span > 0, (span + np.minimum(span, 1e-4)) / 2, 1e30)
         return cls(lowest + half, half)
 
     @property

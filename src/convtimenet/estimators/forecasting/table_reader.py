@@ -119,9 +119,13 @@ class TableReader(ConvTimeNetEstimator):
         if isinstance(X, Table):
             table = agreed(X, self.terms)
         else:
-            table = self._read(X, self.channels_ if self.scale else None, self.terms, hint)
+            # of an array all columns, to see whether there are more
+            numbered = isinstance(X, np.ndarray) and all(map(str.isdecimal, self.channels_))
+            named = self.scale and not numbered
+            table = self._read(X, self.channels_ if named else None, self.terms, hint)
         fixed = self.network_.config.fixed_channels
         if self.scale:
+            self._check_number(table)
             table = select_channels(table, self.channels_)
         elif fixed and len(table.channels) != fixed:
             raise DataError(
@@ -130,6 +134,18 @@ class TableReader(ConvTimeNetEstimator):
                 + advice(" or fit without revin_affine_channels and linear_channels", "")
             )
         return table
+
+    def _check_number(self, table: Table) -> None:
+        """Refuse an array of more columns than the fitted one had: nothing but their number tells
+        whether they are the same. Other tables may have further columns, since theirs have names.
+        """
+        found, fitted = len(table.channels), len(self.channels_)
+        if table.origin.kind == "numpy" and self.target_cols is None and found > fitted:
+            raise DataError(
+                f"expected an array of as many columns as the fitted one, {fitted}, found {found}; "
+                "give the same columns in the same order, or fit to a frame, whose columns have "
+                "names"
+            )
 
     def _read(
         self,
