@@ -15,7 +15,7 @@ NOT_RUN = "Not run yet: `{}` writes the figures."
 HEAD = """# Reliability
 
 How we try to break the package, and the results. Every figure comes from the raw results of the
-last run in [reliability/](reliability/), of 22 and 23 November 2026, with versions and, in most,
+last run in [reliability/](reliability/), of 1 December 2026, with versions and, in most,
 command and seed. `make reliability` runs all of it and writes this page. With `N=`, it (or one
 part, such as `make fuzz N=500`) does a trial run of that size and writes the results to
 `.cache/reliability`.
