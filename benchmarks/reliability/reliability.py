@@ -15,10 +15,9 @@ NOT_RUN = "Not run yet: `{}` writes the figures."
 HEAD = """# Reliability
 
 How we try to break the package, and the results. Every figure comes from the raw results of the
-last run in [reliability/](reliability/), of 1 December 2026, with versions and, in most,
-command and seed. `make reliability` runs all of it and writes this page. With `N=`, it (or one
-part, such as `make fuzz N=500`) does a trial run of that size and writes the results to
-`.cache/reliability`.
+last run in [reliability/](reliability/), with versions and, in most, command and seed.
+`make reliability` runs all of it and writes this page. With `N=`, it (or one part, such as
+`make fuzz N=500`) does a trial run of that size and writes the results to `.cache/reliability`.
 """
 
 

@@ -39,8 +39,10 @@ def folder_of(out: Path, matrix: Matrix, cell: Cell, estimated: float | None) ->
     The name stands for what would be computed: model, data, version and commit. Changes that are
     not committed have no name, so nothing can go on from what they computed.
     """
+    if estimated is not None and estimated < _LONG:
+        return None
     commit = commit_of_package()
-    if (estimated is not None and estimated < _LONG) or (commit or "").endswith("+"):
+    if (commit or "").endswith("+"):
         return None
     what = [matrix.fingerprint(cell), matrix.data(cell), __version__, commit]
     digest = hashlib.sha256(json_text(what).encode()).hexdigest()[:16]
