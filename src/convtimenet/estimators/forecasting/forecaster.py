@@ -67,7 +67,8 @@ class ConvTimeNetForecaster(DistillableForecaster):
         given. For series of up to 2,000 rows all three smooth exponentially, unless the map is far
         better. "best" trains up to six networks (other contexts, losses, patches, kernels; in one,
         channels read each other) while `time_limit` lasts, and averages their forecasts and that
-        of the pre-trained one with weights from the validation split. "pretrained" trains nothing:
+        of the pre-trained one, which may take some seconds beyond it, with weights from the
+        validation split. "pretrained" trains nothing:
         it reads up to 2,048 rows with weights that come with the package (docs/pretrained.md),
         blended with the seasonal naive forecast as far as the table's own rows ask for it; no
         covariates, a few seconds.
