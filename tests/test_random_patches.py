@@ -27,7 +27,6 @@ from convtimenet.estimators.presets import fast_cases
 from convtimenet.export import export
 from convtimenet.network.kernels import native
 from convtimenet.network.random_patches import (
-    PER_GROUP,
     POINTS,
     PatchFeatures,
     RandomPatches,
@@ -36,6 +35,8 @@ from convtimenet.network.random_patches import (
 from convtimenet.report import cases_report
 from convtimenet.training.closed_form.patches import PENALTIES, fit_patches
 from convtimenet.training.interrupt import StopRequest
+
+ONE = {"random_patches": 1}
 
 
 def config(groups: int = 8, channels: int = 2, length: int = 40, **settings) -> ModelConfig:
@@ -97,40 +98,44 @@ class TestPlans:
 
 
 class TestFeatures:
-    def test_they_are_those_of_the_plain_twin(self):
+    @pytest.mark.parametrize("sets", [1, 3])
+    def test_they_are_those_of_the_plain_twin(self, sets):
         """Every response as a sum over the points that a stretched patch samples."""
-        settings = config(channels=3, length=30)
+        settings = config(channels=3, length=30, channel_sets=sets)
         x = torch.randn(4, 3, 30, dtype=torch.float32)
         module = features_of(settings, torch.randn(20, 3, 30))  # no response equals a level
+        each = 64 if sets == 1 else 16
         found = module(x).view(4, -1)
         at = 0
-        for g, plan in enumerate(module.plans):
-            weight = module.get_buffer(f"weight_{g}").double().numpy()
-            channels = module.get_buffer(f"channels_{g}").tolist()
+        for (g, plan), n in itertools.product(enumerate(module.plans), range(sets)):
+            mine = slice(n * each, (n + 1) * each)
+            weight = module.get_buffer(f"weight_{g}").double().numpy()[mine]
+            channels = module.get_buffer(f"channels_{g}").view(sets, -1)[n].tolist()
+            assert channels == sorted(set(channels))
             source = x.double().numpy()[:, channels]
             source = np.diff(source) if plan.changes else source
             T, reach = source.shape[2], (POINTS - 1) * plan.stretch
             first, places = (-(reach // 2), T) if plan.edges or reach >= T else (0, T - reach)
-            y = np.zeros((4, PER_GROUP, places))
+            y = np.zeros((4, each, places))
             for place, point in itertools.product(range(places), range(POINTS)):
                 step = first + place + point * plan.stretch
                 if 0 <= step < T:
                     y[:, :, place] += source[:, :, step] @ weight[:, :, point].T
-            levels = module.levels[g].double().numpy()
+            levels = module.levels[g].double().numpy()[:, mine]
             shares = (y[:, None] > levels[:, :, None]).mean(-1).reshape(4, -1)
             expected = np.concatenate([shares, y.max(-1), np.abs(y).mean(-1)], axis=1)
-            own = found[:, at : at + 5 * PER_GROUP].double().numpy()
-            at += 5 * PER_GROUP
+            own = found[:, at : at + 5 * each].double().numpy()
+            at += 5 * each
             # a response within rounding of a level may fall on its other side
             assert (np.abs(own - expected) < 1e-5).mean() > 0.999
         assert at == found.shape[1]
 
     @given(
         st.integers(1, 5), st.integers(1, 12), st.integers(1, 130), st.integers(1, 5),
-        st.booleans(), st.integers(0, 99),
+        st.integers(1, 3), st.booleans(), st.integers(0, 99),
     )  # fmt: skip
-    def test_the_kernel_computes_the_same(self, B, C, L, groups, masked, seed):
-        settings = config(groups, C, L)
+    def test_the_kernel_computes_the_same(self, B, C, L, groups, sets, masked, seed):
+        settings = config(groups, C, L, channel_sets=sets)
         numbers = torch.Generator().manual_seed(seed)
         x = torch.randn(B, C, L, generator=numbers)
         module = features_of(settings, torch.randn(6, C, L, generator=numbers))
@@ -143,7 +148,7 @@ class TestFeatures:
             off = (module(x, known) - expected).abs()
         # a response within rounding of a level may fall on its other side
         assert float((off > 1e-5).float().mean()) < 0.002
-        assert native.library() is None or off.shape == (B, groups * 320)
+        assert native.library() is None or off.shape == (B, groups * {1: 320, 2: 160, 3: 240}[sets])
 
     def test_gradients_reach_the_series(self):
         module = features_of(config(), torch.randn(20, 2, 40))
@@ -156,11 +161,11 @@ class TestFeatures:
         for g in range(8):
             weight = module.get_buffer(f"weight_{g}")
             torch.testing.assert_close(weight.sum(-1), torch.zeros_like(weight[..., 0]))
-            torch.testing.assert_close(weight.abs().sum((1, 2)), torch.ones(PER_GROUP))
+            torch.testing.assert_close(weight.abs().sum((1, 2)), torch.ones(64))
 
     def test_levels_split_the_responses_of_the_cases_in_parts(self):
         x = torch.randn(30, 2, 40)
-        shares = features_of(config(), x)(x).mean(0).view(8, -1)[:, : 3 * PER_GROUP]
+        shares = features_of(config(), x)(x).mean(0).view(8, -1)[:, : 3 * 64]
         low, middle, high = shares.reshape(8, 3, -1).unbind(1)
         assert (low > middle).all()
         assert (middle > high).all()
@@ -339,7 +344,10 @@ class TestEstimators:
         X = [case[:, : 30 + i % 8] for i, case in enumerate(cases())]
         X[3][:, 4:7] = np.nan
         # all kinds of patches; for the second format, which is traced alike, one will do
-        model = fast(model={"random_patches": 4 if format == "onnx" else 1}).fit(X, labels())
+        kinds = (
+            {"random_patches": 4, "channel_sets": 2} if format == "onnx" else {"random_patches": 1}
+        )
+        model = fast(model=kinds).fit(X, labels())
         parity = export(model, tmp_path / "m", format, data=X)
         assert parity["same_class"] == 1.0
         assert parity["max_difference"] < 1e-3
@@ -438,10 +446,42 @@ class TestEstimators:
             assert any("drop in probability" in one or ">change<" in one for one in drawn)
             assert not any(">patches<" in one for one in drawn)
 
-    def test_fewer_patches_for_many_cases(self):
-        assert fast_cases(100).model["random_patches"] == 24
-        assert fast_cases(10_000).model["random_patches"] == 12
-        assert fast_cases(10**6).model["random_patches"] == 4
+    @pytest.mark.parametrize(
+        ("cases", "channels", "groups", "sets"),
+        [
+            (100, 1, 24, 1), (100, 16, 24, 1), (10_000, 2, 12, 1), (10**6, 2, 4, 1),
+            (100, 17, 24, 5), (100, 28, 24, 7), (100, 90, 24, 23), (100, 1000, 24, 24),
+            (2000, 1000, 24, 10), (10_000, 1000, 12, 4), (10**6, 1000, 4, 4),
+        ],
+    )  # fmt: skip
+    def test_numbers_follow_from_cases_and_channels(self, cases, channels, groups, sets):
+        found = fast_cases(cases, channels).model
+        assert (found["random_patches"], found["channel_sets"]) == (groups, sets)
+
+    def test_many_channels_are_all_read(self):
+        torch.manual_seed(0)
+        for channels in (17, 60, 400):
+            settings = config(
+                24, channels, channel_sets=fast_cases(100, channels).model["channel_sets"]
+            )
+            module = PatchFeatures(settings)
+            read = torch.cat([module.get_buffer(f"channels_{g}") for g in range(24)]).bincount()
+            assert len(read) == channels
+            assert (read > 0).float().mean() > 0.98
+
+    def test_one_channel_of_many_that_tells(self):
+        """About .9 with five sets of channels in each group; .7 with one."""
+        scores = []
+        for seed in range(3):
+            draw = np.random.default_rng(seed)
+            y = np.arange(160) % 2
+            X = draw.normal(scale=0.5, size=(160, 20, 60))
+            phase = draw.uniform(0, 6, size=(160, 1))
+            X[:, 0] += np.sin(np.linspace(0, 1, 60) * 2 * np.pi * (2 + 2 * y[:, None]) + phase)
+            model = fast(random_state=seed).fit(X[:60], y[:60])
+            assert model.network_.config.channel_sets == 5
+            scores.append(model.score(X[60:], y[60:]))
+        assert np.mean(scores) > 0.82
 
     def test_fused_is_the_same(self):
         model = fast().fit(cases(), labels())

@@ -87,6 +87,9 @@ class ModelConfig(Settings):
     """Groups of 64 random patches and one linear map, solved in closed form, whose scores are mixed
     with the head's; without kernel_sizes they are the whole network (classification and
     regression). 0 for the paper's network."""
+    channel_sets: int = 1
+    """Sets of channels in each group of random patches. One is read by all 64 patches; each of
+    several by 16 of its own, so that more of many channels are read."""
     linear: bool = False
     """Add a linear map of the normalised context, solved in closed form, to the head's forecast;
     without kernel_sizes it is the whole network (forecasting)."""
@@ -404,7 +407,7 @@ def least_smoothed(season: int) -> int:
 
 _WHOLE = (
     dict.fromkeys(("context_length", "outputs", "channels", "d_model", "d_ff"), 1)
-    | {"patch_size": 2, "patch_stride": 1, "season": 1}
+    | {"patch_size": 2, "patch_stride": 1, "season": 1, "channel_sets": 1}
     | dict.fromkeys(("hist_exog", "futr_exog", "stat_exog", "small_kernel", "random_patches"), 0)
     | dict.fromkeys(("linear_channels", "mixed_channels", "revin_affine_channels"), 0)
     | dict.fromkeys(("smoothings", "channel_mixing", "effects"), 0)

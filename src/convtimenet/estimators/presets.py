@@ -177,7 +177,7 @@ def auto_classify(n_cases: int, channels: int, length: int, own_epochs: bool = F
             "dropout": 0.2,
             "pooling": "mean",
             "masks": True,
-            "random_patches": groups_for(n_cases),
+            **patches_for(n_cases, channels),
         },
         train=AUTO_TRAIN | (own if own_epochs else counted),
     )
@@ -307,12 +307,12 @@ def cases_preset(
             given = {**given, **dict.fromkeys(("n_epochs", "batch_size", "lr", "time_limit"))}
             used = tuple({*training} - _UNUSED_IF_TUNED)
         trains_nothing(PRETRAINED, preset, given, training, used, (PRETRAINED,))
-        fast, own = fast_cases(shape[0]), dict(_CASES_TUNED) if tuned else {"encoder_rate": 0.0}
+        fast, own = fast_cases(*shape[:2]), dict(_CASES_TUNED) if tuned else {"encoder_rate": 0.0}
         if own_epochs:  # each is one pass
             own = {name: one for name, one in own.items() if name not in _OF_AN_EPOCH}
         return Preset(model={**fast.model, "pretrained": True}, train={**fast.train, **own})
     if trains_nothing(quality, preset, given, training, USED_IF_FAST, QUALITIES):
-        return fast_cases(shape[0])
+        return fast_cases(*shape[:2])
     if preset == "auto":
         own_epochs = given.get("n_epochs") is not None or "epochs" in training
         auto = auto_classify(*shape, own_epochs)
@@ -360,18 +360,25 @@ def from_package(init_from: object) -> bool:
     return isinstance(init_from, str) and init_from == PRETRAINED
 
 
-def fast_cases(n_cases: int) -> Preset:
+def fast_cases(n_cases: int, channels: int) -> Preset:
     """Random patches and a linear map in closed form: seconds, and no validation split."""
     return Preset(
-        model={"random_patches": groups_for(n_cases), "kernel_sizes": (), "masks": True},
+        model={"kernel_sizes": (), "masks": True, **patches_for(n_cases, channels)},
         train={"epochs": 1, "batch_size": 64, "validation_fraction": 0.0, "refit": False},
     )
 
 
-def groups_for(n_cases: int) -> int:
-    """24 groups of random patches, fewer for more than about 5,000 cases so that the features take
-    at most about 300 MB."""
-    return max(_FEWEST_GROUPS, min(_GROUPS, _FEATURE_ROOM // (320 * n_cases)))
+def patches_for(n_cases: int, channels: int) -> dict[str, int]:
+    """24 groups of random patches; of more than 16 channels, one set of channels in each group for
+    every 4 of them, 4 to 24. Fewer sets, then fewer groups, for cases so many that the features
+    would take more than about 300 MB (5,000 of few channels)."""
+    room, sets, each = _FEATURE_ROOM // n_cases, 1, 4 * _OF_SET
+    if channels > _READ_BY_ALL:
+        wanted = min(_MOST_SETS, -(-channels // 4), room // (_GROUPS * _OF_SET))
+        sets = max(_FEWEST_SETS, wanted)
+        each = sets * _OF_SET
+    groups = max(_FEWEST_GROUPS, min(_GROUPS, room // each))
+    return {"random_patches": groups, "channel_sets": sets}
 
 
 def patch_for(context_length: int) -> tuple[int, int]:
@@ -401,6 +408,8 @@ UNTRAINED = {
 """Qualities that train nothing, and why."""
 UNUSED_IF_FAST = ("n_epochs", "batch_size", "lr", "time_limit", "precision")
 _GROUPS, _FEWEST_GROUPS = 24, 4
+_FEWEST_SETS, _MOST_SETS, _OF_SET = 4, 24, 80  # and features of one of several sets
+_READ_BY_ALL = 16  # channels that one set in each group is enough for
 _EPOCH = 2048
 _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100

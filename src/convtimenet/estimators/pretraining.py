@@ -46,6 +46,7 @@ _SERIES_ONLY: dict[str, Any] = {
     **dict.fromkeys(("random_patches", "linear_channels", "smoothings", "effects"), 0),
     **dict.fromkeys(("channel_mixing", "mixed_channels", "revin_affine_channels"), 0),
     **dict.fromkeys(("hist_exog", "futr_exog", "stat_exog"), 0),
+    "channel_sets": 1,
     "linear": False,
     "quantiles": (),
     "stat_categories": (),

@@ -8,13 +8,14 @@ convolutional kernels: shares of responses above three levels (Dempster et al., 
 2021, arXiv:2012.08791), their maximum (Dempster et al., "ROCKET", DMKD 2020, arXiv:1910.13051) and
 their mean absolute value.
 
-Shape legend: `convtimenet._shapes`; G groups of K patches.
+Shape legend: `convtimenet._shapes`; G groups of K patches, J sets of channels in each.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,12 +25,12 @@ from convtimenet.config import ModelConfig
 from convtimenet.network.kernels import native
 from convtimenet.network.other import OtherNetwork
 
-__all__ = ["PER_GROUP", "POINTS", "PatchFeatures", "RandomPatches"]
+__all__ = ["POINTS", "PatchFeatures", "RandomPatches"]
 
 POINTS = 9
 """P, points of a patch."""
-PER_GROUP = 64
-"""K, patches of a group: they share stretch, channels and edges."""
+_ONE_SET, _OF_SEVERAL = 64, 16
+"""Patches that read the same channels: of one set for each group, of several."""
 _LEVELS = 3
 _FOR_LEVELS = 1024  # responses of each patch that its levels are drawn from
 _MOST_CHANNELS = 9  # of one patch
@@ -74,15 +75,18 @@ class PatchFeatures(nn.Module):
         super().__init__()
         self.native = True
         self.plans = plans(config.random_patches, config.channels, config.context_length)
-        self.outputs = len(self.plans) * PER_GROUP * _KINDS
+        self.sets = J = config.channel_sets
+        self.each = K = J * _OF_SEVERAL if J > 1 else _ONE_SET
+        """Patches of a group."""
+        self.outputs = len(self.plans) * K * _KINDS
         for g, plan in enumerate(self.plans):
-            weight = torch.empty(PER_GROUP, plan.channels, POINTS).normal_()
+            weight = torch.empty(K, plan.channels, POINTS).normal_()
             weight = weight - weight.mean(-1, keepdim=True)
-            order = torch.empty(config.channels).uniform_().argsort()
-            some = order[: plan.channels].sort().values
+            order = torch.empty(J, config.channels).uniform_().argsort()
+            some = order[:, : plan.channels].sort().values.flatten()
             self.register_buffer(f"weight_{g}", weight / weight.abs().sum((1, 2), keepdim=True))
             self.register_buffer(f"channels_{g}", some)
-        self.levels = nn.Buffer(torch.zeros(len(self.plans), _LEVELS, PER_GROUP))
+        self.levels = nn.Buffer(torch.zeros(len(self.plans), _LEVELS, K))
 
     def forward(
         self, x: Float[Tensor, "B C L"], known: Bool[Tensor, "B C L"] | None = None
@@ -104,17 +108,21 @@ class PatchFeatures(nn.Module):
                 shares = (above & here[:, None]).sum(-1, dtype=y.dtype) / count[..., None]
                 size = torch.where(here, y.abs(), 0.0).sum(-1) / count
                 top = torch.where(here, y, -torch.inf).amax(-1)
-            found += [shares.flatten(1), top, size]
+            kinds = torch.cat([shares, top[:, None], size[:, None]], dim=1)
+            found.append(kinds.unflatten(2, (self.sets, -1)).transpose(1, 2).flatten(1))
         return torch.cat(found, dim=1)
 
     def _in_kernels(self, x: Tensor, end: Tensor | None) -> Float[Tensor, "B outputs"]:
         """The same computed by the fused CPU kernel."""
         found = x.new_empty(len(x), self.outputs)
-        columns = found.split(_KINDS * PER_GROUP, dim=1)
-        for g, (plan, level) in enumerate(zip(self.plans, self.levels, strict=True)):
+        J = self.sets
+        columns = iter(found.split(self.outputs // (len(self.plans) * J), dim=1))
+        for g, (plan, levels) in enumerate(zip(self.plans, self.levels, strict=True)):
             padded, places = self._placed(g, x, end)
-            weight = self.get_buffer(f"weight_{g}").permute(1, 2, 0).contiguous()
-            native.patch_features(padded, weight, level, plan.stretch, places, columns[g])
+            parts = padded.chunk(J, 1), self.get_buffer(f"weight_{g}").chunk(J), levels.chunk(J, 1)
+            for own, weight, level in zip(*parts, strict=True):
+                weight = weight.permute(1, 2, 0).contiguous()
+                native.patch_features(own, weight, level, plan.stretch, places, next(columns))
         return found
 
     @torch.no_grad()
@@ -130,10 +138,12 @@ class PatchFeatures(nn.Module):
         for g in range(len(self.plans)):
             y, placed = self._responses(g, x, end)
             here = torch.ones_like(y[:, 0], dtype=torch.bool) if placed is None else placed
-            responses = y.transpose(0, 1)[:, here]  # (K, all places)
-            some = torch.rand(responses.shape[-1], generator=generator).argsort()[:_FOR_LEVELS]
-            responses = responses[:, some.to(x.device)].sort(-1).values
-            drawn = torch.rand(PER_GROUP, _LEVELS, generator=generator)
+            case, place = here.nonzero(as_tuple=True)
+            some = torch.rand(len(case), generator=generator).argsort()[:_FOR_LEVELS].to(x.device)
+            found = y[case[some], :, place[some]].T.contiguous()
+            # NumPy sorts several times as fast as torch, which also sorts the places
+            responses = torch.from_numpy(np.sort(found.cpu().numpy(), axis=-1)).to(x.device)
+            drawn = torch.rand(self.each, _LEVELS, generator=generator)
             share = (torch.arange(_LEVELS) + drawn) / _LEVELS
             last = responses.shape[-1] - 1
             at = (share * last).long().to(x.device)
@@ -146,7 +156,8 @@ class PatchFeatures(nn.Module):
         """Responses of the patches of a group at every place, and the places to count; None if
         all are."""
         padded, places = self._placed(g, x, end)
-        y = F.conv1d(padded, self.get_buffer(f"weight_{g}"), dilation=self.plans[g].stretch)
+        weight, stretch = self.get_buffer(f"weight_{g}"), self.plans[g].stretch
+        y = F.conv1d(padded, weight, dilation=stretch, groups=self.sets)
         if places is None:
             return y, None
         return y, torch.arange(y.shape[-1], device=y.device) < places[:, None]
@@ -154,8 +165,8 @@ class PatchFeatures(nn.Module):
     def _placed(
         self, g: int, x: Tensor, end: Tensor | None
     ) -> tuple[Float[Tensor, "B c T"], Int[Tensor, " B"] | None]:
-        """What the patches of a group read, and at how many places of each case they count; None
-        if at all."""
+        """What the patches of a group read, set by set, and at how many places of each case they
+        count; None if at all."""
         plan = self.plans[g]
         x = x[:, self.get_buffer(f"channels_{g}")]
         if plan.changes and x.shape[-1] > 1:

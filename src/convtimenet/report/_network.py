@@ -14,7 +14,7 @@ from convtimenet.network.layers import Residual
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.mixing import ChannelMixing
 from convtimenet.network.model import Block, ConvTimeNet, deformation
-from convtimenet.network.random_patches import PER_GROUP, POINTS, RandomPatches
+from convtimenet.network.random_patches import POINTS, RandomPatches
 from convtimenet.network.reconstruction.features import PretrainedCases
 from convtimenet.network.reconstruction.pretrained import FEW_ROWS, PretrainedForecaster, reaches
 from convtimenet.network.smoothing import SmoothingNetwork
@@ -251,10 +251,12 @@ def weights_sections(network: ConvTimeNet) -> list[Section]:
 def random_patches_section(network: RandomPatches, granted: float | None = None) -> Section:
     """Random patches: the whole network, or mixed with a head whose share is `granted`."""
     pretrained = isinstance(network, PretrainedCases)
-    plans = (network.embedding.patches if pretrained else network.embedding).plans
-    stretches = sorted({plan.stretch for plan in plans})
-    words = f"{len(plans)} groups of {PER_GROUP} random patches of {POINTS} points, at every "
-    words += f"time step, stretched by factors from {stretches[0]} to {stretches[-1]}. Their "
+    patches = network.embedding.patches if pretrained else network.embedding
+    stretches = sorted({plan.stretch for plan in patches.plans})
+    words = f"{len(patches.plans)} groups of {patches.each} random patches of {POINTS} points, "
+    words += (
+        f"at every time step, stretched by factors from {stretches[0]} to {stretches[-1]}. Their "
+    )
     words += "weights were drawn; only the linear map of their features was fitted."
     if pretrained:
         words += " It also reads features of the network that comes with its weights."
