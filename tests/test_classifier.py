@@ -64,7 +64,7 @@ class TestScikitLearn:
         added = set(vars(model)) - names
         assert added == {
             "classes_", "fused_", "history_", "lengths_", "n_channels_", "n_examples_", "network_",
-            "members_", "notices_", "parameters_", "scaler_", "scores_", "train_config_",
+            "members_", "notices_", "parameters_", "ranges_", "scaler_", "scores_", "train_config_",
         }  # fmt: skip
 
     @pytest.mark.parametrize("act", ["predict", "predict_proba", "save"])

@@ -119,6 +119,20 @@ def test_classes_are_the_estimators(classifier, exported_classes):
         model.predict([np.zeros((1, 20))])
 
 
+def test_cases_unlike_those_of_training_are_told(classifier, exported_classes, caplog):
+    estimator, X = classifier
+    some = [1000 * X[0][:, :10], X[1]]
+    said = []
+    for model in (estimator, runtime.load(exported_classes[0], threads=1)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="convtimenet"):
+            model.predict(some)
+        said.append([one.getMessage() for one in caplog.records])
+    assert said[0] == said[1]
+    assert len(said[0]) == 2
+    assert said[0][1].startswith("1 of 2 cases has values far from those of training")
+
+
 def test_channels_are_matched_by_their_names(classifier, exported_classes):
     estimator, X = classifier
     graph = runtime.load(exported_classes[0], threads=1)

@@ -18,7 +18,7 @@ import numpy as np
 from convtimenet.config import ModelConfig
 from convtimenet.data.labelled.cases import as_cases, in_channel_order
 from convtimenet.data.labelled.gaps import filled, gaps_left
-from convtimenet.data.labelled.lengths import Lengths, like_trained
+from convtimenet.data.labelled.trained import Lengths, Ranges, like_trained
 from convtimenet.errors import ArtefactError, DataError, MissingExtraError
 from convtimenet.storage.labels import restored
 from convtimenet.storage.manifest import DESCRIPTION, needed, network_config, read_folder
@@ -141,6 +141,9 @@ class CasesRuntime(Runtime):
         lengths = description["data"].get("lengths_")
         self.lengths: Lengths | None = None if lengths is None else (lengths[0], lengths[1])
         """Time steps of the shortest and the longest training case; None if they are unknown."""
+        ranges = description["data"].get("ranges_")
+        self.ranges: Ranges | None = None if ranges is None else tuple(map(tuple, ranges))
+        """The lowest and the highest training value of each channel; None if they are unknown."""
 
     @property
     def kind(self) -> str:
@@ -150,14 +153,15 @@ class CasesRuntime(Runtime):
     def answers(self, X: Any) -> np.ndarray:
         """The graph's outputs for cases, which may be anything that
         `convtimenet.data.labelled.cases.as_cases` takes. Named channels are put in the fitted
-        order; cases outside the lengths of training get a notice in the log.
+        order; cases unlike those of training in length or range get a notice in the log.
 
         Raises
         ------
         DataError
             If cases are longer than the graph reads, or have another number of channels or others.
         """
-        cases = like_trained(in_channel_order(as_cases(X), self.channels), self.lengths)
+        cases = in_channel_order(as_cases(X), self.channels)
+        cases = like_trained(cases, self.lengths, self.ranges)
         cases = gaps_left(cases) if self.config.masks else filled(cases)
         L, channels = self.context_length, self.config.channels
         n, C, longest = cases.values.shape

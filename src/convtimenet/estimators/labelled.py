@@ -17,7 +17,7 @@ from convtimenet.callbacks import Callback
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.files.case_file import Task
 from convtimenet.data.labelled.cases import Cases, in_channel_order
-from convtimenet.data.labelled.lengths import Lengths, lengths_of, like_trained
+from convtimenet.data.labelled.trained import Lengths, Ranges, like_trained, seen_in
 from convtimenet.data.windows import LabelledCases, Scaler
 from convtimenet.devices import autocast, device_of, resolve_device
 from convtimenet.errors import DataError
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 _KEPT = {
     "n_features_in_": int,
     "feature_names_in_": lambda names: np.array(names, object),
-    "lengths_": tuple,  # models of older versions lack it
+    "lengths_": tuple,
+    "ranges_": lambda ranges: tuple(map(tuple, ranges)),  # older models lack these two
 }
 """What a saved model keeps if it has it, and what turns its JSON back."""
 
@@ -71,7 +72,8 @@ class LabelledEstimator(DistillableCases):
     n_features_in_: int
     """Columns of the table it was fitted to; absent if it was not fitted to a table."""
     lengths_: Lengths
-    """Time steps of the shortest and the longest training case."""
+    ranges_: Ranges
+    """Of the training cases: time steps of the shortest and longest, range of each channel."""
     scores_: Scores | None
     """Scores on the validation split; see the subclass."""
 
@@ -215,7 +217,6 @@ class LabelledEstimator(DistillableCases):
         self.check_labels(labels)
         cases, labels, weight = weighted(cases, labels, sample_weight, self._label_weights)
         n, C, L = cases.values.shape
-        columns["lengths_"] = lengths_of(cases)
         own, training = self._network_settings(), self._settings("training")
         preset = cases_preset(self.quality, self.preset, (n, C, L), own, training)
         settings = self._model_settings(preset.model)
@@ -228,6 +229,7 @@ class LabelledEstimator(DistillableCases):
         answers = None if ensemble is None else ensemble._network_outputs(cases)
         cases = prepared(cases, config)
         known = check_channels(cases)
+        columns |= seen_in(cases)
         all_cases = np.arange(n)
         fitted, held_back, note = all_cases, np.arange(0), ""
         if valid is None:
@@ -308,12 +310,12 @@ class LabelledEstimator(DistillableCases):
         return tags
 
     def read(self, X: Any) -> Cases:
-        """Cases as the fitted network takes them: missing values masked or filled; with a notice
-        about those that are shorter or longer than all training cases."""
+        """Cases as the fitted network takes them: missing values masked or filled; with notices
+        about those unlike all training cases in length or range."""
         check_is_fitted(self, "fused_")
         check_columns(self, X)
         cases = in_channel_order(read(X), getattr(self, "channels_", None))
-        cases = like_trained(cases, getattr(self, "lengths_", None))
+        cases = like_trained(cases, *(vars(self).get(one) for one in ("lengths_", "ranges_")))
         return prepared(cases, self.network_.config)
 
     def _network_outputs(self, X: Any, answer: Any = None) -> np.ndarray:

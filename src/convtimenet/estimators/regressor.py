@@ -80,9 +80,10 @@ class ConvTimeNetRegressor(RegressorMixin, LabelledEstimator):
         Centre and scale of the targets.
     n_channels_, channels_
         Number of channels, and their names if fitted to frames with named columns.
-    lengths_
-        Time steps of the shortest and the longest training case; absent from models of older
-        versions. Answers to cases outside of it come with a notice.
+    lengths_, ranges_
+        Time steps of the shortest and the longest training case, and the lowest and the highest
+        value of each channel in them; absent from models of older versions. Answers to cases
+        outside the one, or far outside the other, come with a notice.
     n_features_in_, feature_names_in_
         Number of columns, and their names, if fitted to an (n, L) array or frame.
     scores_

@@ -1,4 +1,4 @@
-"""A model says which cases are shorter or longer than all that it was trained on."""
+"""A model says which cases are unlike all that it was trained on: in length or in range."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from convtimenet import ConvTimeNetClassifier, ConvTimeNetRegressor
 from convtimenet.data.labelled.cases import as_cases, joined, read_cases
-from convtimenet.data.labelled.lengths import like_trained
+from convtimenet.data.labelled.trained import like_trained, seen_in
 from convtimenet.errors import DataError
 from convtimenet.runs.labelled import fit_labelled
 from convtimenet.wording import written_for
@@ -116,3 +116,55 @@ def test_the_test_cases_of_a_run_are_told():
         "test: 1 of 3 cases has 15 steps; training cases had 12 steps: answers for other lengths "
         "may be wrong"
     ]
+
+
+def test_values_far_from_training_are_told(caplog, tmp_path: Path):
+    """Volts for millivolts, channels in another order."""
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(20, 2, 12)) * np.array([[1.0], [300.0]]) + np.array([[5.0], [0.0]])
+    model = ConvTimeNetClassifier(**SETTINGS).fit(X, ["a", "b"] * 10)
+    low, high = X.min((0, 2)), X.max((0, 2))
+    assert model.ranges_ == tuple(zip(low, high, strict=True))
+    again = ConvTimeNetClassifier.load(model.save(tmp_path / "m"), "cpu")
+    assert again.ranges_ == model.ranges_
+    with caplog.at_level(logging.WARNING, logger="convtimenet"):
+        usual = draw.normal(size=(500, 2, 12)) * np.array([[1.0], [300.0]]) + [[5.0], [0.0]]
+        again.predict(usual)
+        assert caplog.records == []
+        some = X[:3].copy()
+        some[1, 1] *= 1000
+        read = again.read(some)
+        again.predict(read)
+    step = np.abs(some[1, 1]).argmax()
+    assert read.notices == (
+        f"1 of 3 cases has values far from those of training, such as {some[1, 1, step]:.4g} in "
+        f"channel 1; training cases had {low[1]:.4g} to {high[1]:.4g} there: answers may be wrong, "
+        "check the units and the order of the channels",
+    )
+    assert [one.getMessage() for one in caplog.records] == [*read.notices]
+    (swapped,) = again.read(X[:, ::-1]).notices
+    assert swapped.startswith("20 of 20 cases have values far from those of training")
+    del again.ranges_  # a model of an older version
+    assert again.read(some).notices == ()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_channel_that_is_no_longer_constant_is_told(kind):
+    X = np.random.default_rng(1).normal(size=(12, 3, 10))
+    X[:, 1:] = 0.1
+    seen = seen_in(as_cases(X))
+    old = seen["lengths_"], seen["ranges_"]
+    same = as_cases(X.astype(kind))
+    assert like_trained(same, *old) is same
+    X[:4, 2, 5] += 0.01
+    (notice,) = like_trained(as_cases(X.astype(kind)), *old).notices
+    assert notice == (
+        "4 of 12 cases have other values in channel 2; training cases all had 0.1 there, so the "
+        "model does not read it"
+    )
+    X[:, 1] = np.nan
+    notice = like_trained(as_cases(X), *old).notices[-1]
+    assert "channel 2;" in notice
+    X[0, 1] = 7.0
+    notice = like_trained(as_cases(X), *old).notices[-1]
+    assert "in channel 1 and others; training" in notice
