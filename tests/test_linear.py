@@ -25,7 +25,7 @@ from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import count_parameters
-from convtimenet.training.closed_form import search
+from convtimenet.training.closed_form import search, sliding
 from convtimenet.training.closed_form.classical import Smoothing, repeated, smoothed, smoothings
 from convtimenet.training.closed_form.linear import granted, solve_linear
 from convtimenet.training.closed_form.search import (
@@ -71,7 +71,14 @@ def waves(T: int, channels: int = 1, season: int = 6, noise: float = 0.1) -> np.
 
 
 class TestSums:
-    """Running sums against windows that are really built."""
+    """Sums, of windows of short series and running ones, against windows built here."""
+
+    @pytest.fixture(params=["built", "running"], scope="class", autouse=True)
+    def _both_ways(self, request):
+        with pytest.MonkeyPatch.context() as patch:
+            if request.param == "running":
+                patch.setattr(sliding, "_FEW", 0)
+            yield
 
     @settings(max_examples=40, deadline=None)
     @given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 5), st.integers(12, 40), st.data())

@@ -71,9 +71,11 @@ def repeated(kind: str, context: int, ahead: np.ndarray, season: int) -> np.ndar
 
 
 def smoothed(grid: list[Smoothing], context: int, ahead: np.ndarray, season: int) -> np.ndarray:
-    """Forecasts (P, L, n) by exponential smoothing: the recursion runs on the unit vectors.
+    """Forecasts (P, L, n) by exponential smoothing, from the level, slope and seasonal indices of
+    the first two seasons.
 
-    Starts from the level, slope and seasonal indices of the first two seasons.
+    The recursion runs backwards, from how a forecast depends on the last state to how it depends
+    on the first, and every step gives the weight of one value.
 
     Parameters
     ----------
@@ -106,19 +108,23 @@ def smoothed(grid: list[Smoothing], context: int, ahead: np.ndarray, season: int
         slope = (unit[n] - unit[0]) / max(1, n)
         indices = np.zeros((1, context))
         start, start_flat = unit[0] - slope, unit[0]
-    level = np.where(trended, start, start_flat)
-    trend = np.where(trended, slope, 0.0)
-    seasons = np.repeat(indices[None], len(grid), 0)
-    begin = np.flatnonzero(np.any([start, start_flat, slope, *indices], axis=0)).max() + 1
-    for t in range(context):
-        known = slice(max(begin, t + 1))  # weights of later values are zero
-        now = seasons[:, t % m, known]
-        damped = phi * trend[:, known]
-        expected = level[:, known] + damped
-        error = unit[t, known] - expected - now
-        level[:, known] = expected + alpha * error
-        trend[:, known] = damped + alpha * beta * error
-        seasons[:, t % m, known] = now + gamma * (1 - alpha) * error
-    steps = np.cumsum(phi ** np.arange(1, int(ahead.max()) + 2), axis=1)[:, ahead]
-    forecast = level[..., None] + trend[..., None] * steps[:, None]
-    return forecast + seasons[:, (context + ahead) % m].swapaxes(1, 2)
+    P, n = len(grid), len(ahead)
+    of_level = np.ones((P, n))
+    of_trend = np.cumsum(phi ** np.arange(1, int(ahead.max()) + 2), axis=1)[:, ahead]
+    of_season = np.zeros((m, P, n))
+    of_season[(context + ahead) % m, :, np.arange(n)] = 1
+    weights = np.empty((P, context, n))
+    for t in reversed(range(context)):
+        # state' = state + gain (x - level - phi trend - season): what x weighs, others lose
+        now = of_season[t % m]
+        of_error = alpha * (of_level + beta * of_trend) + gamma * (1 - alpha) * now
+        weights[:, t] = of_error
+        of_trend = phi * (of_level + of_trend - of_error)
+        of_level = of_level - of_error
+        now -= of_error
+    level = np.where(trended, start, start_flat)[..., None]
+    trend = np.where(trended, slope, 0.0)[..., None]
+    first = slice(np.flatnonzero(np.any([start, start_flat, slope, *indices], axis=0)).max() + 1)
+    weights[:, first] += of_level[:, None] * level[:, first] + of_trend[:, None] * trend[:, first]
+    weights[:, first] += np.tensordot(indices[:, first], of_season, (0, 0)).swapaxes(0, 1)
+    return weights

@@ -2,7 +2,8 @@
 
 For windows that slide by one step, the sum of x[i] x[j] is a difference of two running sums of
 v[t] v[t + j - i], one running sum for each lag. So all windows of a long table cost as much as one
-pass over it for each lag, and nothing is left out. Processes that train together share the lags.
+pass over it for each lag, and nothing is left out. The few windows of a short series are built and
+multiplied, which is quicker. Processes that train together share the lags.
 
 Shape legend: `convtimenet._shapes`; K = L + H steps of a window.
 """
@@ -23,6 +24,8 @@ __all__ = ["Series", "Sums", "read_rows", "runs_of", "series_of", "sums_over"]
 
 _MOST = 4 * 10**8
 """Running sums read for one set of windows; of more, series are left out, evenly spaced."""
+_FEW = 2**20
+"""Numbers in the windows of a series up to which they are built."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,10 +189,19 @@ def sums_over(
     lags = range(processes.rank(), K, processes.count())
     totals = [np.zeros((K, K)) for _ in sets]
     counts = [0] * len(sets)
+    steps = np.arange(K)
+    ahead = steps - steps[:, None]
+    mine = (ahead >= 0) & (ahead % processes.count() == processes.rank())
     for one in series:
+        usable = [_usable(one, starts, context, K) for starts in sets]
+        if sum(map(len, usable)) * K <= _FEW:
+            for number, starts in enumerate(usable):
+                counts[number] += len(starts)
+                totals[number] += np.where(mine, _products(one, starts, context, horizon), 0.0)
+            continue
         bounds = []
-        for number, starts in enumerate(sets):
-            first, last = runs_of(_usable(one, starts, context, K))
+        for number, starts in enumerate(usable):
+            first, last = runs_of(starts)
             most = max(1, _MOST // (K * K))
             if len(first) > most:
                 chosen = np.linspace(0, len(first) - 1, most).round().astype(np.int64)
@@ -237,6 +249,14 @@ def sums_over(
         lower = np.tril_indices(K, -1)
         total[lower] = total.T[lower]
     return [Sums(total, count, context) for total, count in zip(totals, counts, strict=True)]
+
+
+def _products(series: Series, starts: np.ndarray, context: int, horizon: int) -> np.ndarray:
+    """(K, K) sums over the windows that start at these steps, from the windows themselves."""
+    at = starts[:, None] + np.arange(context + horizon)
+    windows = series.values[at]
+    windows[:, context:] = series.targets[at[:, context:]]
+    return windows.T @ windows
 
 
 class _Rows:
