@@ -74,7 +74,8 @@ class TestSums:
     """Sums, of windows of short series and running ones, against windows built here."""
 
     @pytest.fixture(params=["built", "running"], scope="class", autouse=True)
-    def _both_ways(self, request):
+    @classmethod
+    def _both_ways(cls, request):
         with pytest.MonkeyPatch.context() as patch:
             if request.param == "running":
                 patch.setattr(sliding, "_FEW", 0)
