@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ import torch
 from convtimenet import ConvTimeNet, ConvTimeNetForecaster, ModelConfig, fuse
 from convtimenet.batch import Covariates
 from convtimenet.data.covariates import CALENDAR, Encoder, usual_calendar
+from convtimenet.data.table_rows import crop
 from convtimenet.data.tables import read_table
 from convtimenet.errors import ConfigError, DataError
 
@@ -252,6 +255,42 @@ class TestEncoder:
         for kept in (far, usual, usual + 1e12, 1e-9 * usual, np.eye(300)[7] * 1e20):
             assert notices(kept) == []
 
+    def test_what_did_not_vary_in_training_changes_nothing(self):
+        frame = shop(40).assign(x=3.3)
+        table = read_table(frame, target_cols=["y"], covariates=["x"])
+        encoder = Encoder.fit(table, [], ["x"], [], [])
+        assert encoder.notices(table) == ["covariate 'x' is 3.3 in all rows, which tells nothing"]
+        changed = replace(table, covariates={"x": np.full(40, 1e6)})
+        assert np.abs(encoder.rows(changed)[1]).max() < 1e-20
+        again = Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+        assert again == encoder
+        assert again.unlike({"x": np.array([3.3, 3.3 + 1e-9, np.nan])}) == []
+        assert again.unlike({"x": np.array([[3.3, 4.0], [2.0, np.nan]]), "z": np.ones(3)}) == [
+            "covariate 'x': 2 values are not 3.3, which all of training were; what they change is "
+            "not known, and they change nothing"
+        ]
+
+    def test_what_varies_only_behind_the_training_rows_is_learnt_from_all(self):
+        x = np.repeat([0.0, 1.0], [30, 10])
+        table = read_table(shop(40).assign(x=x), target_cols=["y"], covariates=["x"])
+        (alone,) = Encoder.fit(crop(table, 0, 30), [], ["x"], [], []).futr
+        (column,) = Encoder.fit(crop(table, 0, 30), [], ["x"], [], [], table).futr
+        assert alone.constant
+        assert (column.low, column.high, column.centre, column.scale) == (0, 1, x.mean(), x.std())
+
+    def test_far_values_are_told(self):
+        x = np.arange(40.0)
+        table = read_table(shop(40).assign(x=x), target_cols=["y"], covariates=["x"])
+        encoder = Encoder.fit(table, [], ["x"], [], [])
+        assert encoder.unlike({"x": np.array([-97.0, 136.0])}) == []
+        assert encoder.unlike({"x": np.array([-98.0, 5.0, np.nan, 3900.0])}) == [
+            "covariate 'x': 2 values are far from those of training, such as 3900 where they were "
+            "0 to 39: forecasts may be wrong, check the units"
+        ]
+        (column,) = encoder.futr
+        older = replace(encoder, futr=(replace(column, low=None, high=None),))
+        assert older.unlike({"x": np.array([1e9])}) == []
+
     def test_texts_that_vary_are_columns_and_statics_are_numbers(self):
         table = read_table(shops(), target_cols=["y"], covariates=["weather", "region", "size"])
         encoder = Encoder.fit(table, [], ["weather"], ["region", "size"], [])
@@ -413,6 +452,20 @@ class TestFuture:
         ]
         (rolled,) = told(lambda: model.predict(frame, h=7))
         assert "steps 5 to 7 read 'visits', 'weather' there" in rolled
+
+    @pytest.mark.parametrize("settings", [{}, {"quality": "fast"}])
+    def test_a_plan_unlike_training_is_told_of(self, caplog, settings):
+        frame = shop(90, name="a").assign(promo=0.0)
+        kind = forecaster if not settings else partial(ConvTimeNetForecaster, 4, verbose=0)
+        model = kind(futr_exog=["promo"], target_cols=["y"], **settings).fit(frame)
+        told = "covariate 'promo' is 0 in all rows, which tells nothing"
+        assert told in model.notices_
+        usual = model.predict(future=ahead(frame, promo=0.0))
+        caplog.clear()
+        found = model.predict(future=ahead(frame, promo=100.0))
+        (said,) = [one.getMessage() for one in caplog.records]
+        assert said.startswith("covariate 'promo': 4 values are not 0, which all of training were")
+        pd.testing.assert_frame_equal(found, usual)
 
     def test_what_is_missing_is_named(self):
         frame = shops()

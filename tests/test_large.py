@@ -19,7 +19,8 @@ from pyarrow import feather, parquet
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.data import table_rows
-from convtimenet.data.covariates import NO_COVARIATES, Column, terms_of
+from convtimenet.data.covariate_column import Column
+from convtimenet.data.covariates import NO_COVARIATES, terms_of
 from convtimenet.data.large import parts
 from convtimenet.data.tables import Table, read_table
 from convtimenet.errors import DataError

@@ -15,19 +15,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from convtimenet.data.agreement import Labels, Terms, category_of, spelling
+from convtimenet.data.agreement import Terms
+from convtimenet.data.covariate_column import Column
 from convtimenet.data.future import columns_of
 from convtimenet.data.tables import Table
 from convtimenet.data.time.steps import DAY
 from convtimenet.data.time.timestamps import to_local
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.files.maps import blocks, empty, is_mapped
+from convtimenet.files.maps import blocks
 from convtimenet.wording import advice, column_names, listing
 
 __all__ = [
     "CALENDAR",
     "NO_COVARIATES",
-    "Column",
     "Encoder",
     "agreed",
     "calendar_names",
@@ -38,7 +38,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _MOST_CATEGORIES = 100  # each becomes a column
-_USUAL, _SAMPLE = (0.1, 0.9), 2**16  # quantiles that scaling should keep apart, of so many values
 
 
 def _since(unit: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -78,92 +77,6 @@ def calendar_names(calendar: Any, table: Table) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """One covariate: the statistics of a number, or the categories of a text."""
-
-    name: str
-    centre: float = 0.0
-    scale: float = 1.0
-    categories: tuple[str, ...] | None = None
-
-    @classmethod
-    def fit(cls, name: str, values: np.ndarray) -> Column:
-        """Learn the statistics or categories from the training rows.
-
-        Raises
-        ------
-        DataError
-            If every number is missing, or their squares overflow.
-        """
-        if values.dtype == object:
-            written = sorted({value for value in values if value is not None}, reverse=True)
-            # if a label has several spellings, keep the first
-            one = {spelling(text): text for text in written}
-            return cls(name=name, categories=tuple(sorted(one.values())))
-        known = _known(values)
-        if not len(known):
-            raise DataError(f"covariate {name!r}: every value is missing; leave it out")
-        with np.errstate(over="ignore", invalid="ignore"):
-            centre = known.mean()
-            squares = empty(known.shape, np.float64, is_mapped(known))  # as numpy's std makes them
-            for one in blocks(len(known)):
-                away = known[one] - centre
-                squares[one] = away * away
-            deviation = float(np.sqrt(squares.mean())) if known.max() > known.min() else 1.0
-        if not np.isfinite([centre, deviation]).all():
-            raise DataError(
-                f"covariate {name!r}: values as large as {np.abs(known).max():.3g} cannot be "
-                "scaled: their squares overflow float64; correct them or leave them empty"
-            )
-        return cls(name=name, centre=float(centre), scale=deviation or 1.0)
-
-    def drowns(self, values: np.ndarray) -> bool:
-        """Whether the usual numbers, unlike each other, are all the same once scaled to float32, as
-        where a few far larger ones make the scale."""
-        some = values[:: 1 + len(values) // _SAMPLE]
-        some = some[np.isfinite(some)]
-        if not len(some):
-            return False
-        low, high = np.quantile(some, _USUAL, method="nearest")
-        scaled = ((np.array([low, high]) - self.centre) / self.scale).astype(np.float32)
-        return bool(low < high and scaled[0] == scaled[1])
-
-    def numbers(self, values: np.ndarray) -> np.ndarray:
-        """Standardised numbers (T,), 0 where missing; for text the category numbers, from 1, and 0
-        where missing or new.
-
-        Raises
-        ------
-        DataError
-            If the values are text and training had numbers.
-        """
-        if self.categories is not None:
-            labels = Labels(self.categories)
-            number: dict[Any, int] = {None: 0}
-            for value in set(values.tolist()) - {None}:
-                found = None if value != value else category_of(labels, value, self.name)
-                number[value] = 0 if found is None else found + 1
-            return np.array([number.get(value, 0) for value in values.tolist()], dtype=np.int64)
-        if values.dtype == object:
-            raise DataError(
-                f"covariate {self.name!r}: expected numbers as in training, found text; convert it"
-            )
-        return np.where(np.isfinite(values), (values - self.centre) / self.scale, 0.0)
-
-    def rows(self, values: np.ndarray) -> np.ndarray:
-        """The encoding of a covariate that varies over time, (columns, T)."""
-        numbers = self.numbers(values)
-        if self.categories is None:
-            return numbers[None]
-        return (numbers == np.arange(1, len(self.categories) + 1)[:, None]).astype(np.float64)
-
-    @property
-    def width(self) -> int:
-        """Number of columns of `rows`."""
-        return 1 if self.categories is None else len(self.categories)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Encoder:
     """The covariates of a fitted model."""
 
@@ -182,8 +95,10 @@ class Encoder:
         futr: Sequence[str],
         stat: Sequence[str],
         calendar: Sequence[str],
+        every: Table | None = None,
     ) -> Self:
-        """Learn the encoding from a table of training rows.
+        """Learn the encoding from a table of training rows; of numbers that do not vary there,
+        from `every` row.
 
         Raises
         ------
@@ -201,10 +116,14 @@ class Encoder:
                 "calendar features need dates, found whole numbers as time stamps; leave calendar "
                 "out or give dates"
             )
-        made = [
-            tuple(Column.fit(name, _column(table, name)) for name in names)
-            for names in (hist, futr, stat)
-        ]
+
+        def fitted(name: str) -> Column:
+            found = Column.fit(name, _column(table, name))
+            if found.constant and every is not None:
+                return Column.fit(name, _column(every, name))
+            return found
+
+        made = [tuple(map(fitted, names)) for names in (hist, futr, stat)]
         for column in (*made[0], *made[1]):
             if column.width > _MOST_CATEGORIES:
                 raise DataError(
@@ -250,9 +169,14 @@ class Encoder:
         return found
 
     def notices(self, table: Table) -> list[str]:
-        """Notices about missing values in a table's covariates, and about values that are lost
-        beside far larger ones."""
+        """Notices about missing values in a training table's covariates, about values that are
+        lost beside far larger ones, and about covariates that do not vary."""
         told = self.missing(table)
+        told += [
+            f"covariate {column.name!r} is {column.low:.4g} in all rows, which tells nothing"
+            for column in (*self.hist, *self.futr)
+            if column.constant
+        ]
         for column in (*self.hist, *self.futr, *self.stat):
             values = _column(table, column.name)
             if values.dtype != object and column.drowns(values):
@@ -262,6 +186,13 @@ class Encoder:
                     "correct far larger ones or leave them empty"
                 )
         return told
+
+    def unlike(self, covariates: Mapping[str, np.ndarray]) -> list[str]:
+        """Notices about covariates to forecast from, those of rows ahead too, that are unlike
+        those of training (`Column.unlike`)."""
+        every = (*self.hist, *self.futr, *self.stat)
+        told = [c.unlike(covariates[c.name]) for c in every if c.name in covariates]
+        return [notice for notice in told if notice]
 
     def missing(self, table: Table) -> list[str]:
         """Notices about missing values in a table's covariates."""
@@ -383,16 +314,6 @@ def agreed(table: Table, terms: Terms) -> Table:
         logger.warning(notice)
     notices = (*table.notices, *new)
     return replace(table, covariates=covariates, frequency=step, notices=notices)
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    """The numbers of (T,) that are not missing."""
-    rows = [(one, np.isfinite(values[one])) for one in blocks(len(values))]
-    counts = np.cumsum([int(known.sum()) for _, known in rows])
-    found = empty((int(counts[-1]) if len(counts) else 0,), np.float64, is_mapped(values))
-    for (one, known), end in zip(rows, counts.tolist(), strict=True):
-        found[end - int(known.sum()) : end] = values[one][known]
-    return found
 
 
 def _column(table: Table, name: str) -> np.ndarray:

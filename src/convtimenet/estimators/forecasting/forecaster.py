@@ -316,7 +316,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
             scaler, unknown = statistics(train_split)
             scaler = uncentred(scaler, config, unknown)
             notices += scaling_notices(table, unknown)
-        encoder = self._encoder(train_split)
+        encoder = self._encoder(train_split, table)
         if ensemble is not None:  # both read the same numbers
             scaler, encoder = ensemble.scaler_for(table), ensemble.covariates_
         config = self._with_covariates(config, encoder, len(table.channels))

@@ -211,7 +211,7 @@ class PretrainableForecaster(RetrainedForecaster):
         device = resolve_device(train_config.device)
         contexts = contexts_for(rows, self.h, season)
         few = too_few(*size, channels, self.h)
-        encoder = self._encoder(crop(table, 0, train_end))
+        encoder = self._encoder(crop(table, 0, train_end), table)
         config = self._with_covariates(config, encoder, channels)
         better = linear_is_better(table, train_end, config, encoder, device, contexts, few)
         return preset if better else short

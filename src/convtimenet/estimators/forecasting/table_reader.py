@@ -189,9 +189,9 @@ class TableReader(ConvTimeNetEstimator):
         futr = column_names("futr_exog", self.futr_exog)
         return hist, futr, column_names("stat_exog", self.stat_exog)
 
-    def _encoder(self, table: Table) -> Encoder:
-        """The covariate encoder, fitted to a table."""
-        return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table))
+    def _encoder(self, table: Table, every: Table) -> Encoder:
+        """The covariate encoder, fitted to the training rows of a table, see `Encoder.fit`."""
+        return Encoder.fit(table, *self.exog, calendar_names(self.calendar, table), every)
 
     def _model_config(self, preset: Preset, channels: int) -> ModelConfig:
         context = preset.context_length if self.input_size is None else self.input_size
@@ -261,6 +261,7 @@ class TableReader(ConvTimeNetEstimator):
         given = read_plan(future, table, self.wanted_ahead(table, self.terms))
         ahead = self._reader.ahead(steps)
         plan, notices = rows_ahead(table, steps, ahead, given, names, self.terms)
+        notices += self.covariates_.unlike(plan)
         for notice in notices:
             log.warning(notice)
         return plan, notices
@@ -313,7 +314,8 @@ class TableReader(ConvTimeNetEstimator):
         notices = self._reader.notices(table, intervals)
         L, H = self.network_.config.context_length, self.network_.config.outputs
         if self.covariates_.any:
-            notices += self.covariates_.missing(crop(table, table.lengths - L, table.lengths))
+            read = crop(table, table.lengths - L, table.lengths)
+            notices += self.covariates_.missing(read) + self.covariates_.unlike(read.covariates)
         if steps > H and self.covariates_.hist:
             names = listing([column.name for column in self.covariates_.hist])
             notices.append(
@@ -326,13 +328,15 @@ class TableReader(ConvTimeNetEstimator):
 
     def _to_score(self, X: Any, first: Rows | None, end: Rows | None) -> Table:
         """A table for the fitted network, as `adapt` reads it, whose rows [first, end) are to be
-        forecast; missing covariates of the rows that are read for that are told of in the log."""
+        forecast; covariates of the rows that are read for that are told of in the log if they are
+        missing or unlike those of training."""
         table = self.adapt(X)
         if self.covariates_.any:
             first, end = scored_rows(table, first, end)
             begin = np.subtract(first, self.network_.config.context_length)
             read = crop(table, np.minimum(begin, np.subtract(end, 1)), np.maximum(end, 1))
-            for notice in self.covariates_.missing(read):
+            encoder = self.covariates_
+            for notice in encoder.missing(read) + encoder.unlike(read.covariates):
                 log.warning(notice)
         return table
 
