@@ -119,7 +119,7 @@ QUESTIONS: dict[str, Question] = {
             "The default classifier mixes random patches with a network that is trained with "
             "augmentation. Here parts are left out."
         ),
-        cells=66,
+        cells=78,
         answer=[
             "Maps of channels matter where channels differ in kind: with one map for all of them "
             "the squared error is 21 % higher on Weather and 5 % on ETTm1 and ILI; on ETTh1, ETTh2 "
@@ -143,6 +143,17 @@ QUESTIONS: dict[str, Question] = {
                     "convtimenet.fast": "the default map",
                     "convtimenet.one-map": "one map for all channels",
                     "convtimenet.one-map-336": "and a context of 336",
+                },
+            ),
+            Comparison(
+                name="recipe",
+                title="Forecasting with the network",
+                forecasts=True,
+                reference="convtimenet.auto",
+                names={
+                    "convtimenet.auto": "network and map",
+                    "convtimenet.squared": "trained on squared errors",
+                    "convtimenet.network": "network alone",
                 },
             ),
             Comparison(
