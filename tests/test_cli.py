@@ -28,7 +28,7 @@ from convtimenet import export as exporting
 from convtimenet.cli.main import main
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.estimators import base
-from convtimenet.estimators.presets import PAPER
+from convtimenet.estimators.presets.paper import PAPER
 
 TINY = ["--model.d_model=8", "--model.d_ff=16", "--model.kernel_sizes=[3,5]"]
 AGAIN = "--training.refit=true"  # on all rows, as is usual

@@ -122,8 +122,10 @@ def test_classes_are_the_estimators(classifier, exported_classes):
 def test_cases_unlike_those_of_training_are_told(classifier, exported_classes, caplog):
     estimator, X = classifier
     some = [1000 * X[0][:, :10], X[1]]
+    graph = runtime.load(exported_classes[0], threads=1)
+    assert isinstance(graph, runtime.ClassifyRuntime)
     said = []
-    for model in (estimator, runtime.load(exported_classes[0], threads=1)):
+    for model in (estimator, graph):
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="convtimenet"):
             model.predict(some)

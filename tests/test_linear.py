@@ -21,7 +21,7 @@ from convtimenet.cli.main import main
 from convtimenet.config import TrainConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import FEWEST_HORIZONS, contexts_for
+from convtimenet.estimators.presets.derived import FEWEST_HORIZONS, contexts_for
 from convtimenet.export import export
 from convtimenet.network.linear import LinearNetwork
 from convtimenet.network.model import count_parameters

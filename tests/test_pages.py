@@ -15,7 +15,7 @@ from pages import Block, blocks, differences, run, same
 
 from convtimenet import ConvTimeNetForecaster
 from convtimenet.cli.main import main
-from convtimenet.estimators import presets
+from convtimenet.estimators.presets import derived as presets
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))

@@ -39,7 +39,7 @@ from convtimenet.estimators.portfolio import (
     forecast_members,
     weights_of,
 )
-from convtimenet.estimators.presets import next_context
+from convtimenet.estimators.presets.derived import next_context
 from convtimenet.export import RowsBlock, export, on_rows
 from convtimenet.network.ensemble import Ensemble, networks_in
 from convtimenet.network.inference import FusedBlock

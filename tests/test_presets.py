@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.datasets.registry import REGISTRY
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import (
-    PAPER,
+from convtimenet.estimators.presets.derived import (
     auto_classify,
     auto_forecast,
     batch_for,
-    paper_preset,
+    forecast_preset,
 )
+from convtimenet.estimators.presets.paper import PAPER, paper_preset
 
 # SPEC section 5, copied by hand: kernels, dropout, batch size, learning rate
 FORECASTING = {
@@ -116,6 +116,36 @@ def test_long_tables_get_the_papers_context_and_patches():
     preset = auto_forecast(17_420, 96)
     assert preset.context_length == 336
     assert (preset.model["patch_size"], preset.model["patch_stride"]) == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("rows", "context", "series", "channels", "epochs"),
+    [
+        (676, 336, 1, 7, 40), (676, 104, 1, 7, 40), (60, 24, 30, 1, 15), (90, 24, 30, 1, 40),
+        (1200, 336, 1, 1, 15), (2300, 336, 1, 1, 40), (2500, 336, 1, 1, 15),
+        (1500, 336, 1, 10, 22), (1500, 336, 1, 16, 15), (8000, 336, 1, 7, 15),
+    ],
+)  # fmt: skip
+def test_epochs_follow_from_what_one_reads(rows, context, series, channels, epochs):
+    """40 where an epoch reads all of 1,000 contexts or more, fewer of more than 6,500."""
+    given = rows, 24, context, series, 1, channels
+    train = auto_forecast(*given).train
+    assert train["epochs"] == epochs
+    assert train["patience"] == (4 if epochs == 15 else 10)
+    config = TrainConfig(**train)
+    rates = [config.learning_rate(epoch) / config.lr for epoch in range(1, epochs + 1)]
+    if epochs > 15:
+        assert rates[: epochs // 2] == [1.0] * (epochs // 2)
+        assert rates[-1] < 0.3
+    assert auto_forecast(*given, own_epochs=True).train["epochs"] == 15
+
+
+def test_epochs_of_the_users_own_have_the_usual_schedule():
+    kept = {"lr_hold", "lr_decay"}
+    base = ("auto", "auto", 676, 24, None, 1, 7, 52)
+    assert kept <= {*forecast_preset(*base, {}, {"lr": 1e-3}).train}
+    for network, training in (({"n_epochs": 3}, {}), ({}, {"patience": 2}), ({}, {"epochs": 9})):
+        assert not kept & {*forecast_preset(*base, network, training).train}
 
 
 @pytest.mark.parametrize(

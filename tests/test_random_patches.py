@@ -23,7 +23,7 @@ from convtimenet.data.labelled.cases import as_cases
 from convtimenet.data.windows import LabelledCases
 from convtimenet.datasets import load_classification
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import fast_cases
+from convtimenet.estimators.presets.derived import fast_cases
 from convtimenet.export import export
 from convtimenet.network.kernels import native
 from convtimenet.network.random_patches import (

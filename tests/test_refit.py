@@ -28,7 +28,7 @@ from convtimenet.estimators import base
 from convtimenet.estimators.forecasting import pretraining
 from convtimenet.estimators.forecasting.retraining import FOLDS, fold_starts
 from convtimenet.estimators.portfolio import second_config
-from convtimenet.estimators.presets import paper_preset
+from convtimenet.estimators.presets.paper import paper_preset
 from convtimenet.report._network import training_section
 from convtimenet.runs.forecasting import default_horizon, forecast_table, horizon_reason
 from convtimenet.training.history import Epoch, History, Second

@@ -17,7 +17,7 @@ from convtimenet import ConvTimeNetForecaster, export
 from convtimenet.config import ModelConfig
 from convtimenet.data.windows import Windows
 from convtimenet.errors import DataError
-from convtimenet.estimators import presets
+from convtimenet.estimators.presets import derived as presets
 from convtimenet.network.model import count_parameters
 from convtimenet.network.smoothing import Kind, SmoothingNetwork, forecasts, kinds_of, smooth
 from convtimenet.report._network import smoothing_section

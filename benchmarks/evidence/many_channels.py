@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from aeon.classification.convolution_based import MiniRocketClassifier
+from aeon.classification.convolution_based import (  # pyright: ignore[reportMissingImports]
+    MiniRocketClassifier,
+)
 
 from convtimenet import ConvTimeNetClassifier
 from convtimenet.bench.machine import commit_of_package, processor

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convtimenet.config import ModelConfig
-from convtimenet.estimators import presets
+from convtimenet.estimators.presets.paper import PAPER
 
 Phase = Literal["train", "eval", "latency", "fit"]
 
@@ -64,7 +64,7 @@ def forecast_case(
     name: str, preset: str, batch: int, channels: int, context_length: int | None = None
 ) -> Case:
     """A forecasting network of the paper, optionally with a different context."""
-    paper = presets.PAPER[preset]
+    paper = PAPER[preset]
     length = context_length or paper.context_length
     assert length is not None
     config = ModelConfig.forecasting(
@@ -76,7 +76,7 @@ def forecast_case(
 def _classify(
     name: str, preset: str, channels: int, length: int, n_classes: int, *, fit: bool = False
 ) -> Case:
-    paper = presets.PAPER[preset]
+    paper = PAPER[preset]
     config = ModelConfig.classification(
         channels=channels, context_length=length, n_classes=n_classes, **paper.model
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from convtimenet import ConvTimeNetClassifier, datasets
-from convtimenet.estimators.presets import PAPER
+from convtimenet.estimators.presets.paper import PAPER
 
 from .cases import Case, Phase
 from .contestants import AUTHORS, OURS, NotRun, Timed, contestant

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convtimenet.config import ModelConfig
 from convtimenet.errors import MissingExtraError
-from convtimenet.estimators.presets import kernels_for, patch_for
+from convtimenet.estimators.presets.derived import kernels_for, patch_for
 from convtimenet.network.model import ConvTimeNet as Network
 
 try:

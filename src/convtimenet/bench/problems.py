@@ -19,7 +19,7 @@ from convtimenet.data.time.inferred import season_of
 from convtimenet.data.windows import Scaler, Windows
 from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError, DataError
-from convtimenet.estimators.presets import PAPER
+from convtimenet.estimators.presets.paper import PAPER
 from convtimenet.runs.evaluation import registered_table
 from convtimenet.runs.labelled import class_scores
 from convtimenet.scores import seasonal_scale

@@ -65,7 +65,7 @@ def run_forecast(flags: Any) -> None:
 
     from convtimenet.data.forecast_tables import table_times, write_csv
     from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-    from convtimenet.estimators.presets import PRETRAINED
+    from convtimenet.estimators.presets.derived import PRETRAINED
     from convtimenet.runs.forecasting import check_future, forecast_table
 
     if flags.load is not None:

@@ -38,7 +38,7 @@ from convtimenet.estimators.case_input import (
 )
 from convtimenet.estimators.distilling import DistillableCases, taught_notice
 from convtimenet.estimators.portfolio import Plan, cases_members
-from convtimenet.estimators.presets import cases_preset, from_package
+from convtimenet.estimators.presets.derived import cases_preset, from_package
 from convtimenet.progress import counted, showing
 from convtimenet.training.metrics import Scores, evaluate
 from convtimenet.training.taught import TaughtCases

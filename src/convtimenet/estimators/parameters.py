@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from convtimenet import processes
 from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError, ParameterError
-from convtimenet.estimators.presets import UNUSED_IF_FAST
+from convtimenet.estimators.presets.derived import UNUSED_IF_FAST
 from convtimenet.names import did_you_mean, listed, meant
 from convtimenet.training.checkpoint import check_folder, seed_of
 

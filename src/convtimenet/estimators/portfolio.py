@@ -23,7 +23,7 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.windows import Examples, Windows
 from convtimenet.devices import autocast
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import kernels_for
+from convtimenet.estimators.presets.derived import kernels_for
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.network.ensemble import Ensemble
 from convtimenet.network.inference import fuse

@@ -13,7 +13,7 @@ from convtimenet.config import ModelConfig, TrainConfig
 from convtimenet.data.labelled.cases import Cases, in_channel_order
 from convtimenet.devices import for_loading
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import from_package
+from convtimenet.estimators.presets.derived import from_package
 from convtimenet.network.ensemble import networks_in
 from convtimenet.network.model import ConvTimeNet
 from convtimenet.storage import model_folder

@@ -20,7 +20,13 @@ from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.case_input import check_channels, examples_of, prepared, read
 from convtimenet.estimators.embeddings import CaseEmbeddings
-from convtimenet.estimators.presets import PRETRAINED, TUNED, UNTRAINED, cases_preset, from_package
+from convtimenet.estimators.presets.derived import (
+    PRETRAINED,
+    TUNED,
+    UNTRAINED,
+    cases_preset,
+    from_package,
+)
 from convtimenet.estimators.pretrained import Pretrained
 from convtimenet.estimators.trainings import Training
 from convtimenet.network.precision import precision_on

@@ -17,7 +17,7 @@ from convtimenet.data.windows import Scaler
 from convtimenet.devices import resolve_device
 from convtimenet.estimators.parameters import NamedParameters
 from convtimenet.estimators.portfolio import Member
-from convtimenet.estimators.presets import from_package
+from convtimenet.estimators.presets.derived import from_package
 from convtimenet.network.inference import fuse
 from convtimenet.network.model import ConvTimeNet, count_parameters
 from convtimenet.network.precision import precision_on

@@ -15,7 +15,7 @@ from convtimenet.datasets.registry import ForecastingInfo
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.classifier import ConvTimeNetClassifier
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
-from convtimenet.estimators.presets import PAPER
+from convtimenet.estimators.presets.paper import PAPER
 from convtimenet.runs.forecasting import ForecastRun, fit_forecaster
 from convtimenet.runs.labelled import LabelledRun, fit_labelled
 

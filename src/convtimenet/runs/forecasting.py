@@ -26,7 +26,7 @@ from convtimenet.estimators.forecasting.retraining import (
     fold_starts,
     fold_steps,
 )
-from convtimenet.estimators.presets import PRETRAINED, TUNED
+from convtimenet.estimators.presets.derived import PRETRAINED, TUNED
 from convtimenet.runs.result import (
     Result,
     comparison,

@@ -14,7 +14,7 @@ import torch
 from convtimenet import __version__
 from convtimenet.datasets.published import Published, published
 from convtimenet.estimators.base import ConvTimeNetEstimator
-from convtimenet.estimators.presets import PRETRAINED, TUNED
+from convtimenet.estimators.presets.derived import PRETRAINED, TUNED
 from convtimenet.files import plain
 from convtimenet.network.model import count_parameters
 from convtimenet.training.metrics import IntervalScores, Scores

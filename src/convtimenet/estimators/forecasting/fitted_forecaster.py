@@ -33,7 +33,7 @@ from convtimenet.estimators.forecasting.panel import evaluate_windows, roll
 from convtimenet.estimators.forecasting.plans import naive_season, scored_windows
 from convtimenet.estimators.forecasting.table_reader import TableReader
 from convtimenet.estimators.parameters import unfitted
-from convtimenet.estimators.presets import PRETRAINED
+from convtimenet.estimators.presets.derived import PRETRAINED
 from convtimenet.progress import showing
 from convtimenet.training.closed_form.effects import Effect, covariate_effects
 from convtimenet.training.metrics import ForecastEvaluation

@@ -34,7 +34,7 @@ from convtimenet.estimators.forecasting.reading import (
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS, LEAST_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
 from convtimenet.estimators.portfolio import forecast_members
-from convtimenet.estimators.presets import TUNED, contexts_for, next_context
+from convtimenet.estimators.presets.derived import TUNED, contexts_for, next_context
 from convtimenet.progress import showing
 from convtimenet.training.batches import check_same_table
 

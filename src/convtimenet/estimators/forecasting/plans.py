@@ -23,7 +23,7 @@ from convtimenet.errors import DataError
 from convtimenet.estimators.forecasting.levels import near, statistics
 from convtimenet.estimators.forecasting.panel import Panel, rows_for, sorted_by_id
 from convtimenet.estimators.portfolio import Plan
-from convtimenet.estimators.presets import PANEL_EPOCH
+from convtimenet.estimators.presets.derived import PANEL_EPOCH
 from convtimenet.network.inference import fuse
 from convtimenet.settings import whole_number
 from convtimenet.training.closed_form.guard import some_windows

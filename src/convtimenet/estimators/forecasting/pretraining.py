@@ -31,17 +31,17 @@ from convtimenet.estimators.forecasting.ready import (
 )
 from convtimenet.estimators.forecasting.retraining import RetrainedForecaster
 from convtimenet.estimators.forecasting.streams import linear_is_better
-from convtimenet.estimators.presets import (
+from convtimenet.estimators.presets.derived import (
     PRETRAINED,
     QUALITIES,
     TUNED,
     USED_IF_LINEAR,
-    Preset,
     contexts_for,
     forecast_preset,
     smoothing_forecast,
     too_few,
 )
+from convtimenet.estimators.presets.paper import Preset
 from convtimenet.estimators.pretraining import (
     anew,
     check_quality,
@@ -117,6 +117,7 @@ class PretrainableForecaster(RetrainedForecaster):
                 self.h,
                 self.input_size,
                 series,
+                len(table.channels),
                 season_of(table.frequency),
                 self._network_settings(),
                 self._settings("training"),
@@ -172,6 +173,7 @@ class PretrainableForecaster(RetrainedForecaster):
             self.h,
             self.input_size or context,
             series,
+            channels,
             season,
             self._network_settings(),
             self._settings("training"),

@@ -8,13 +8,13 @@ from typing import Any
 
 from convtimenet.data.time.frequency import Frequency
 from convtimenet.errors import ConfigError
-from convtimenet.estimators.presets import (
+from convtimenet.estimators.presets.derived import (
     FORECAST_QUALITIES,
     TUNED,
     USED_IF_LINEAR,
-    Preset,
     trains_nothing,
 )
+from convtimenet.estimators.presets.paper import Preset
 from convtimenet.network.reconstruction.network import SIZES
 from convtimenet.network.reconstruction.pretrained import FEW_ROWS
 
@@ -42,7 +42,7 @@ def ready_forecast(
     Parameters
     ----------
     quality, preset, given, training
-        As for `convtimenet.estimators.presets.cases_preset`.
+        As for `convtimenet.estimators.presets.derived.cases_preset`.
 
     Raises
     ------

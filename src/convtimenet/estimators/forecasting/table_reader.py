@@ -27,7 +27,8 @@ from convtimenet.estimators.forecasting.levels import Levelled
 from convtimenet.estimators.forecasting.panel import Panel
 from convtimenet.estimators.forecasting.reading import Reader, check_mixing, gap_notices
 from convtimenet.estimators.forecasting.ready import refuse_sizes
-from convtimenet.estimators.presets import MOST_MAPS, Preset
+from convtimenet.estimators.presets.derived import MOST_MAPS
+from convtimenet.estimators.presets.paper import Preset
 from convtimenet.progress import is_quiet, reading, showing
 from convtimenet.wording import advice, column_names, listing
 

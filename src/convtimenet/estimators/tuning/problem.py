@@ -19,7 +19,7 @@ from convtimenet.data.time.inferred import season_of
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.forecaster import ConvTimeNetForecaster
 from convtimenet.estimators.labelled import LabelledEstimator
-from convtimenet.estimators.presets import cases_preset, contexts_for
+from convtimenet.estimators.presets.derived import cases_preset, contexts_for
 from convtimenet.estimators.tuning.space import Facts
 
 __all__ = ["Problem", "problem_of"]

@@ -15,7 +15,7 @@ from convtimenet.callbacks import AbandonTraining, TrainingProgress, checked
 from convtimenet.errors import ConfigError, ConvTimeNetError, DataError, ProcessError
 from convtimenet.estimators.base import ConvTimeNetEstimator
 from convtimenet.estimators.parameters import given_by, unfitted
-from convtimenet.estimators.presets import PRETRAINED, TUNED
+from convtimenet.estimators.presets.derived import PRETRAINED, TUNED
 from convtimenet.estimators.pretrained import Pretrained, encoder_of
 from convtimenet.estimators.tuning.problem import problem_of
 from convtimenet.estimators.tuning.result import TuneResult, result_of

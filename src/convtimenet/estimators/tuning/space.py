@@ -18,7 +18,7 @@ import numpy as np
 from convtimenet.config import Head, ModelConfig, TrainConfig
 from convtimenet.errors import ConfigError
 from convtimenet.estimators.parameters import DECIDED
-from convtimenet.estimators.presets import kernels_for
+from convtimenet.estimators.presets.derived import kernels_for
 from convtimenet.names import did_you_mean
 from convtimenet.settings import is_number
 

@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 def load_pretrained(network: Reconstructor) -> None:
     """Give a network the weights, in place; its sizes must be theirs
-    (`convtimenet.estimators.presets.pretrained_forecast`)."""
+    (`convtimenet.estimators.presets.derived.pretrained_forecast`)."""
     network.load_state_dict(_weights())
 
 

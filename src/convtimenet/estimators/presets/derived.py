@@ -1,56 +1,14 @@
-"""Hyper-parameters: the paper's, per data set, and defaults derived from other data."""
+"""Hyper-parameters derived from the data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from convtimenet.config import Head, least_smoothed
+from convtimenet.config import least_smoothed
 from convtimenet.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings that differ from the configs' defaults."""
-
-    model: dict[str, Any]
-    train: dict[str, Any]
-    context_length: int | None = None
-    """Forecasting only."""
-    horizons: tuple[int, ...] = ()
-    """Forecasting only: the horizons that the paper reports."""
-    portfolio: bool = False
-    """Whether these are the settings of the first of several networks
-    (`convtimenet.estimators.portfolio`)."""
-
-
-def _forecast(kernels: str, dropout: float, batch_size: int, lr: float, **model: Any) -> Preset:
-    return Preset(
-        model={"kernel_sizes": _sizes(kernels), "dropout": dropout} | model,
-        train={"epochs": 10, "patience": 3, "batch_size": batch_size, "lr": lr},
-        context_length=336,
-        horizons=(96, 192, 336, 720),
-    )
-
-
-def _classify(patch: int, stride: int, kernels: str, lr_every: int = 5) -> Preset:
-    sizes = {"patch_size": patch, "patch_stride": stride, "kernel_sizes": _sizes(kernels)}
-    return Preset(sizes | {"dropout": 0.1}, CLASSIFY_TRAIN | {"lr_every": lr_every})
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(size) for size in text.split())
-
-
-CLASSIFY_TRAIN: dict[str, Any] = {
-    "epochs": 100,
-    "batch_size": 32,
-    "lr": 1e-3,
-    "clip_norm": 4.0,
-    "patience": None,
-    "refit": True,
-}
+from convtimenet.estimators.presets.paper import Preset, paper_preset
 
 AUTO_TRAIN: dict[str, Any] = {
     "epochs": 40,
@@ -65,54 +23,15 @@ AUTO_TRAIN: dict[str, Any] = {
 _STEPS, _FEWEST_STEPS, _PASSES = 50, 4, 15  # steps of an epoch; passes over many cases
 _PER_PATCH, _PER_VALUE, _PER_STEP = 27e-6, 60e-9, 0.052  # seconds on one CPU core, as measured
 
-# SPEC section 5, after the authors' scripts.
-PAPER: dict[str, Preset] = {
-    "ETTh1": _forecast("9 11 15 21 29 39", 0.2, 256, 5e-4),
-    "ETTh2": _forecast("5 7 9 11 13 15", 0.1, 256, 5e-4),
-    "ETTm1": _forecast("9 11 15 21 29 39", 0.2, 256, 5e-4),
-    "ETTm2": _forecast("11 15 19 25 33 43 55", 0.5, 256, 3e-4),
-    "Weather": _forecast("9 11 15 19 25 33 43", 0.5, 256, 5e-3),
-    "Electricity": _forecast("11 15 21 29 39 51", 0.1, 32, 4e-3, small_kernel=5),
-    "Traffic": _forecast("15 17 21 27 35 55", 0.1, 32, 4e-3),
-    "Exchange": _forecast("9 11 15 21 29 39", 0.4, 16, 1e-4),
-    "ILI": Preset(
-        model={"kernel_sizes": _sizes("9 11 15 21 29 39"), "dropout": 0.5},
-        train={"epochs": 10, "patience": 3, "batch_size": 64, "lr": 5e-3},
-        context_length=104,
-        horizons=(24, 36, 48, 60),
-    ),
-    "ArticularyWordRecognition": _classify(32, 16, "19 19 29 29 37 37"),
-    "Cricket": _classify(8, 4, "19 19 29 29 37 37", lr_every=20),
-    "CharacterTrajectories": _classify(32, 16, "7 7 13 13 19 19"),
-    "DuckDuckGeese": _classify(4, 2, "37 37 43 43 53 53"),
-    "EthanolConcentration": _classify(32, 16, "19 19 29 29 37 37"),
-    "Epilepsy": _classify(4, 2, "37 37 43 43 53 53"),
-    "FingerMovements": _classify(64, 32, "7 7 13 13 19 19", lr_every=20),
-    "JapaneseVowels": _classify(4, 2, "7 7 13 13 19 19"),
-    "PEMS-SF": _classify(16, 8, "19 19 29 29 37 37", lr_every=20),
-    "SelfRegulationSCP2": _classify(32, 16, "37 37 43 43 53 53", lr_every=20),
-}
-
-
-def paper_preset(name: str, head: Head) -> Preset:
-    """The paper's hyper-parameters for a data set.
-
-    Raises
-    ------
-    ConfigError
-        If the paper has none for it, or the data set is for the other task.
-    """
-    known = [n for n, p in PAPER.items() if (p.context_length is None) == (head == "classify")]
-    if name not in known:
-        raise ConfigError(
-            f"the paper has no hyper-parameters to {head} {name!r}; it has some for "
-            f"{', '.join(known)}. Use preset='auto' for settings derived from the data"
-        )
-    return PAPER[name]
-
 
 def auto_forecast(
-    rows: int, horizon: int, context_length: int | None = None, series: int = 1, season: int = 1
+    rows: int,
+    horizon: int,
+    context_length: int | None = None,
+    series: int = 1,
+    season: int = 1,
+    channels: int = 1,
+    own_epochs: bool = False,
 ) -> Preset:
     """Settings for a table that is not in the paper, from its number of rows (of several series:
     `convtimenet.data.split.typical_size`).
@@ -127,6 +46,11 @@ def auto_forecast(
     patch, stride = patch_for(context_length)
     windows = max(1, rows - context_length - horizon + 1) * series
     n_patches = (context_length - patch) // stride + 2
+    epochs: dict[str, Any] = {"epochs": 15, "patience": 4}
+    most = min(_MOST_EPOCHS, _SEQUENCES // (windows * channels))
+    all_read = windows <= _EPOCH and windows * channels >= _FEWEST_SEQUENCES
+    if all_read and most > epochs["epochs"] and not own_epochs:
+        epochs = {"epochs": most, "patience": 10, "lr_hold": most // 2, "lr_decay": 0.85}
     return Preset(
         model={
             "patch_size": patch,
@@ -137,8 +61,7 @@ def auto_forecast(
             "season": season,
         },
         train={
-            "epochs": 15,
-            "patience": 4,
+            **epochs,
             "batch_size": batch_for(windows, 256),
             "lr": 2e-4,
             "loss": "mae",
@@ -190,6 +113,7 @@ def forecast_preset(
     horizon: int,
     context_length: int | None,
     series: int,
+    channels: int,
     season: int,
     given: Mapping[str, Any],
     training: Mapping[str, Any],
@@ -200,7 +124,7 @@ def forecast_preset(
     ----------
     quality, preset, given, training
         As for `cases_preset`.
-    rows, horizon, context_length, series
+    rows, horizon, context_length, series, channels
         As for `auto_forecast`.
     season
         Steps of a season.
@@ -213,7 +137,9 @@ def forecast_preset(
     if trains_nothing(quality, preset, given, training, USED_IF_LINEAR, FORECAST_QUALITIES):
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
-        auto = auto_forecast(rows, horizon, context_length, series, season)
+        own_epochs = given.get("n_epochs") is not None or bool({*training} & _OF_EPOCHS)
+        size = rows, horizon, context_length, series, season, channels
+        auto = auto_forecast(*size, own_epochs)
         return replace(auto, portfolio=quality == "best")
     return paper_preset(preset, "forecast")
 
@@ -411,6 +337,10 @@ _GROUPS, _FEWEST_GROUPS = 24, 4
 _FEWEST_SETS, _MOST_SETS, _OF_SET = 4, 24, 80  # and features of one of several sets
 _READ_BY_ALL = 16  # channels that one set in each group is enough for
 _EPOCH = 2048
+_MOST_EPOCHS, _SEQUENCES, _FEWEST_SEQUENCES = 40, 2**18, 1000
+"""Epochs of windows that are all read in each; contexts of one channel that they read together, at
+most; and contexts in an epoch below which more of it do not help."""
+_OF_EPOCHS = {"epochs", "patience", "lr_hold", "lr_decay", "lr_every", "schedule"}
 _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100
 _CONTEXTS = (336, 512, 720)

@@ -1,0 +1,1 @@
+"""Hyper-parameters: the paper's, per data set, and defaults derived from other data."""
