@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FORECASTER = "convtimenet.estimators.forecasting.forecaster"
 PACKAGE = ROOT / "src" / "convtimenet"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
