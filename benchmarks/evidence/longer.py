@@ -1,0 +1,79 @@
+"""How long the network of a small table should be trained, by its validation error.
+
+    python benchmarks/evidence/longer.py --json benchmarks/results/longer-training.json
+
+ILI, all horizons, two seeds. The validation rows choose; errors on the test rows are there to show
+whether the choice holds. docs/design/choosing-the-epoch.md quotes the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convtimenet.bench.machine import commit_of_package, processor
+from convtimenet.bench.models import forecaster
+from convtimenet.bench.problems import load
+from convtimenet.network.kernels import library
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "15 epochs, patience 4": {"epochs": 15, "patience": 4},
+    "15 epochs": {"epochs": 15, "patience": 15},
+    "40 epochs, half of them at the full rate, patience 10": {
+        "epochs": 40, "patience": 10, "lr_hold": 20, "lr_decay": 0.85,
+    },
+    "40 epochs along a cosine": {"epochs": 40, "patience": None, "schedule": "cosine"},
+}  # fmt: skip
+HORIZONS, SEEDS = (24, 36, 48, 60), (2023, 1)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, required=True)
+    path = parser.parse_args().json
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    library.warm_up()
+    found: list[dict[str, Any]] = []
+    for horizon in HORIZONS:
+        problem = load("ILI", horizon, "honest", None)
+        for seed in SEEDS:
+            for name, training in RECIPES.items():
+                begin = time.process_time()
+                fitted = forecaster(problem, seed, preset="auto", training=training)
+                seconds, chosen = time.process_time() - begin, fitted.chosen
+                valid = chosen["validation"][chosen["best_epoch"] - 1]["mae"]
+                line = {
+                    "horizon": horizon,
+                    "seed": seed,
+                    "recipe": name,
+                    "validation_mae": valid,
+                    "best_epoch": chosen["best_epoch"],
+                    "epochs": chosen["epochs"],
+                    "granted": chosen["granted"],
+                    "fit_cpu_s": round(seconds, 1),
+                    "test": problem.scores(fitted.predict()),
+                }
+                print({one: line[one] for one in [*line][:6]}, flush=True)
+                found.append(line)
+    kept = {
+        "command": "python benchmarks/evidence/longer.py --json " + path.as_posix(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit_of_package(),
+        "processor": processor(),
+        "recipes": RECIPES,
+        "lines": found,
+    }
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
