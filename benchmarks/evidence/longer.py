@@ -20,7 +20,7 @@ import torch
 
 from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.models import forecaster
-from convtimenet.bench.problems import load
+from convtimenet.bench.problems import ForecastProblem, load
 from convtimenet.network.kernels import library
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -45,6 +45,7 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for horizon in HORIZONS:
         problem = load("ILI", horizon, "honest", None)
+        assert isinstance(problem, ForecastProblem)
         for seed in SEEDS:
             for name, training in RECIPES.items():
                 begin = time.process_time()
