@@ -126,12 +126,12 @@ QUESTIONS: dict[str, Question] = {
             "and Exchange nothing changes. The context matters on ILI, where 104 weeks instead of "
             "336 are worth another quarter. Over six sets the intervals of both contain 0: one "
             "set carries each effect.",
-            "The network needs the map beside it: alone it has 3 to 5 % more squared error on ETTh1, "
-            "ETTh2 and Exchange and 26 % more on ILI. Trained on squared errors it is granted "
-            "nothing on ETTh1, ETTh2 and Exchange, whose forecasts are then the map's: as good on "
-            "ETTh1 and Exchange and 2.9 % better on ETTh2, where the share that the network trained "
-            "on absolute errors gets is a mistake. On ILI squared errors give 5.0 % less MSE "
-            "(-13.8 to +3.8 %) and 1.6 % more MAE.",
+            "The network needs the map beside it: alone it has 3 to 5 % more squared error on "
+            "ETTh1, ETTh2 and Exchange and 26 % more on ILI. Trained on squared errors it is "
+            "granted nothing on ETTh1, ETTh2 and Exchange, whose forecasts are then the map's: as "
+            "good on ETTh1 and Exchange and 2.9 % better on ETTh2, where the share that the "
+            "network trained on absolute errors gets is a mistake. On ILI squared errors give "
+            "5.0 % less MSE (-13.8 to +3.8 %) and 1.6 % more MAE.",
             "For classes random patches carry ERing (98.6 against 90.0 % of the network alone) "
             "and Epilepsy (100.0 against 98.3 %), the network HandMovementDirection (45.9 against "
             "36.9 %) and JapaneseVowels (98.9 against 97.6 %); the mixture has nearly the better "
