@@ -39,7 +39,9 @@ def auto_forecast(
     A network beside a linear stream. The context is the first of `contexts_for`, until the best
     one is known. The patch size shrinks with the context so that there are always several patches,
     and the batch size so that an epoch has at least 30 steps. An epoch reads at most 2,048 windows,
-    for several series 32,768, drawn anew each time.
+    for several series 32,768, drawn anew each time. Where it reads all of them, and soon, there are
+    up to 40 epochs instead of 15, the first half at the full learning rate
+    (docs/design/choosing-the-epoch.md), unless the user has epochs of their own (`own_epochs`).
     """
     if context_length is None:
         context_length = contexts_for(rows, horizon, season)[0]
@@ -137,7 +139,7 @@ def forecast_preset(
     if trains_nothing(quality, preset, given, training, USED_IF_LINEAR, FORECAST_QUALITIES):
         return fast_forecast(rows, horizon, context_length, season)
     if preset == "auto":
-        own_epochs = given.get("n_epochs") is not None or bool({*training} & _OF_EPOCHS)
+        own_epochs = given.get("n_epochs") is not None or bool({*training} & _HOW_LONG)
         size = rows, horizon, context_length, series, season, channels
         auto = auto_forecast(*size, own_epochs)
         return replace(auto, portfolio=quality == "best")
@@ -340,7 +342,7 @@ _EPOCH = 2048
 _MOST_EPOCHS, _SEQUENCES, _FEWEST_SEQUENCES = 40, 2**18, 1000
 """Epochs of windows that are all read in each; contexts of one channel that they read together, at
 most; and contexts in an epoch below which more of it do not help."""
-_OF_EPOCHS = {"epochs", "patience", "lr_hold", "lr_decay", "lr_every", "schedule"}
+_HOW_LONG = {"epochs", "patience", "lr_hold", "lr_decay", "lr_every", "schedule"}
 _SHORT, _SMOOTHED = 2000, 200  # rows
 _SHORT_HORIZONS = 100
 _CONTEXTS = (336, 512, 720)
