@@ -11,15 +11,13 @@ not read. docs/design/pretrained.md quotes the result.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from record import write_record
 
-from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.config import ModelConfig
 from convtimenet.data.labelled.cases import Cases
 from convtimenet.data.windows import Scaler, pad_cases
@@ -57,15 +55,7 @@ def main() -> None:
         found[name] = {kind: [one[kind] for one in scores] for kind in SHARES}
         print(name, {kind: round(100 * np.mean(own), 1) for kind, own in found[name].items()})
     means = {kind: float(np.mean([found[n][kind] for n in SETS])) for kind in SHARES}
-    kept = {
-        "command": "python benchmarks/evidence/case_features.py --json " + path.as_posix(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit_of_package(),
-        "processor": processor(),
-        "mean": means,
-        "sets": found,
-    }
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_record(path, mean=means, sets=found)
 
 
 def drawn(train: Cases, seed: int) -> tuple[Cases, int]:

@@ -9,16 +9,14 @@ whether the choice holds. docs/design/choosing-the-epoch.md quotes the result.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from record import write_record
 
-from convtimenet.bench.machine import commit_of_package, processor
 from convtimenet.bench.models import forecaster
 from convtimenet.bench.problems import ForecastProblem, load
 from convtimenet.network.kernels import library
@@ -65,15 +63,7 @@ def main() -> None:
                 }
                 print({one: line[one] for one in [*line][:6]}, flush=True)
                 found.append(line)
-    kept = {
-        "command": "python benchmarks/evidence/longer.py --json " + path.as_posix(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit_of_package(),
-        "processor": processor(),
-        "recipes": RECIPES,
-        "lines": found,
-    }
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_record(path, recipes=RECIPES, lines=found)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ by class. 60 cases to fit, 100 to score, ten draws. docs/design/random-patches.m
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ import torch
 from aeon.classification.convolution_based import (  # pyright: ignore[reportMissingImports]
     MiniRocketClassifier,
 )
+from record import write_record
 
 from convtimenet import ConvTimeNetClassifier
-from convtimenet.bench.machine import commit_of_package, processor
 
 CHANNELS, DRAWS, FITTED, SCORED, STEPS = (10, 20, 50, 100, 200), 10, 60, 100, 60
 
@@ -73,14 +71,7 @@ def main() -> None:
             line |= {"accuracies": own, "fit_cpu_s": round(float(np.median(seconds[name])), 3)}
             print({name: one for name, one in line.items() if name != "accuracies"}, flush=True)
             found.append(line)
-    kept = {
-        "command": "python benchmarks/evidence/many_channels.py --json " + path.as_posix(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit_of_package(),
-        "processor": processor(),
-        "lines": found,
-    }
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_record(path, lines=found)
 
 
 if __name__ == "__main__":
