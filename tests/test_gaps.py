@@ -562,3 +562,29 @@ class TestWhatIsSaid:
             ]
             assert np.abs(model.predict(spoilt) - 10).max() < 1.5  # within the wave
         assert not said(ConvTimeNetForecaster(h=3, quality="fast", verbose=0).fit(wave))
+
+    def test_steps_of_the_season_at_which_nothing_is_ever_recorded(self):
+        hours = pd.date_range("2024-01-01", periods=24 * 30, freq="h")
+        open_ = (hours.hour >= 9) & (hours.hour <= 17)
+        wave = np.sin(hours.hour / 3.0) + np.random.default_rng(0).normal(0, 0.1, len(hours))
+        frame = pd.DataFrame({"ds": hours, "shop": wave, "web": wave})
+
+        def said(table: pd.DataFrame) -> list[str]:
+            model = ConvTimeNetForecaster(h=24, quality="fast", verbose=0).fit(table)
+            return [one for one in model.notices_ if "season" in one]
+
+        text = (
+            "no value is known at 15 of 24 steps of the season (first at {}), so what is forecast "
+            "for those steps is a guess; leave them out of what you use"
+        )
+        assert said(frame[open_]) == ["'shop', 'web': " + text.format("2024-01-01T18:00:00")]
+        shut = frame.assign(shop=frame["shop"].where(open_))
+        assert said(shut) == ["'shop': " + text.format("2024-01-01T00:00:00")]
+        once = shut.assign(shop=shut["shop"].where(np.arange(len(hours)) >= 24, 0.0))
+        assert not said(once)  # each step was recorded on the first day
+        assert not said(frame.drop(index=range(50, 90)))
+        assert not said(shut.tail(24 * 2 + 9))  # on three mornings, two whole days
+
+        long = [frame[["ds", "shop"]].assign(unique_id="a"), shut[["ds", "shop"]]]
+        panel = pd.concat([long[0], long[1].assign(unique_id="b")])
+        assert said(panel) == ["'b': " + text.format("2024-01-01T00:00:00")]

@@ -30,6 +30,7 @@ from convtimenet.estimators.forecasting.reading import (
     check_unscaled,
     gap_notices,
     scaling_notices,
+    unseen_notices,
 )
 from convtimenet.estimators.forecasting.retraining import ENOUGH_WINDOWS, LEAST_WINDOWS
 from convtimenet.estimators.forecasting.streams import best_context
@@ -309,7 +310,7 @@ class ConvTimeNetForecaster(DistillableForecaster):
             fraction = train_config.validation_fraction
             train_end, notice = hold_back(table, fraction, config.least_context, H)
             notices += notice
-        notices += gap_notices(table, config.masks)
+        notices += gap_notices(table, config.masks) + unseen_notices(table, season)
         train_split = crop(table, 0, train_end)
         scaler = Scaler.identity()
         if self.scale:

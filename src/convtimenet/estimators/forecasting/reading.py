@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from convtimenet.data.covariates import Encoder
 from convtimenet.data.split import Rows, scored_rows
 from convtimenet.data.table_rows import crop, extend, pad_front
 from convtimenet.data.tables import Table
+from convtimenet.data.time.timestamps import show_in
 from convtimenet.data.windows import FARTHEST, LARGEST, Scaler, Windows, filled_contexts, float32
 from convtimenet.errors import ConfigError, DataError
 from convtimenet.estimators.forecasting.levels import (
@@ -42,11 +44,13 @@ __all__ = [
     "check_unscaled",
     "gap_notices",
     "scaling_notices",
+    "unseen_notices",
 ]
 
 log = logging.getLogger(__name__)
 
 _MONSTROUS = 10_000
+_CHANCES = 3  # seasons
 
 
 def scaling_notices(table: Table, unknown: np.ndarray) -> list[str]:
@@ -101,6 +105,30 @@ def gap_notices(table: Table, masks: bool, learns: bool = True) -> list[str]:
     return [
         "missing values are filled from the known ones of the same context, at its end by the "
         f"last known one{what}"
+    ]
+
+
+def unseen_notices(table: Table, season: int) -> list[str]:
+    """A notice if at some steps of the season no value is known, though a series has had three
+    chances: hours or days on which nothing is recorded."""
+    if table.known is None or season == 1:
+        return []
+    of_series = []
+    for first, end in pairwise(table.bounds.tolist()):
+        whole = (end - first) // season * season
+        seen = table.known[first : first + whole].reshape(-1, season, len(table.channels))
+        often = seen.any((0, 1)) & (len(seen) >= _CHANCES)  # (C,)
+        of_series.append(~seen.any(0) & often)
+    unseen = np.array(of_series)  # (S, season, C)
+    if not unseen.any():
+        return []
+    s, step, _ = (int(one) for one in np.argwhere(unseen)[0])
+    at = show_in(table.times, table.times[int(table.bounds[s]) + step], table.time_zone)
+    named = listing(_named(table, unseen.any(1)), 3)
+    return [
+        f"{named}: no value is known at {unseen.sum(1).max()} of {season} steps of the season "
+        f"(first at {at}), so what is forecast for those steps is a guess; leave them out of what "
+        "you use"
     ]
 
 
