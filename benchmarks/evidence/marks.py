@@ -27,6 +27,8 @@ MANY_CASES = ("CharacterTrajectories", "FingerMovements")
 CLASSICAL = {"auto-ets": "AutoETS", "auto-theta": "AutoTheta"}
 ROCKETS = {"minirocket": "MiniRocket", "multirocket-hydra": "MultiRocket-Hydra"}
 Lines = Mapping[str, Mapping[str, Any]]
+Logs = dict[str, dict[str, list[float]]]
+FEW_ROWS = 119
 NOT_RUN = "not run"
 
 
@@ -291,7 +293,7 @@ def small_series(matrix: Matrix, found: Lines) -> Mark:
 def to_better(found: Lines, names: Iterable[str]) -> tuple[float, float, float]:
     """How many times the better one's MASE that of auto is, between the ends of its interval over
     series."""
-    logs: dict[str, dict[str, list[float]]] = {}
+    logs: Logs = {}
     for name in sorted(names):
         for peer in CLASSICAL:
             ours, theirs = (
@@ -300,6 +302,12 @@ def to_better(found: Lines, names: Iterable[str]) -> tuple[float, float, float]:
             )
             series = logs.setdefault(peer, {}).setdefault(name.partition("@")[0], [])
             series.append(math.log(ours / theirs))
+    return beside_better(logs)
+
+
+def beside_better(logs: Logs) -> tuple[float, float, float]:
+    """The ratio to the better peer, between the ends of its interval over series, from logarithms
+    of ratios by peer and series."""
     means = max(
         ([statistics.fmean(own) for own in series.values()] for series in logs.values()),
         key=statistics.fmean,
@@ -307,6 +315,28 @@ def to_better(found: Lines, names: Iterable[str]) -> tuple[float, float, float]:
     middle, error = statistics.fmean(means), statistics.stdev(means) / len(means) ** 0.5
     half = error * float(stdtrit(len(means) - 1, 0.975))
     return math.exp(middle - half), math.exp(middle), math.exp(middle + half)
+
+
+def fresh_groups(
+    lines: Sequence[Mapping[str, Any]],
+) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Lines of fresh_series.py by group."""
+    single = [line for line in lines if line["channels"] == 1]
+    return {
+        f"up to {FEW_ROWS} rows": [line for line in single if line["rows"] <= FEW_ROWS],
+        "longer": [line for line in single if line["rows"] > FEW_ROWS],
+        "panels": [line for line in lines if line["channels"] > 1],
+    }
+
+
+def fresh_to_better(own: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """`to_better` of lines of fresh_series.py."""
+    logs: Logs = {}
+    for line in own:
+        for peer in CLASSICAL.values():
+            series = logs.setdefault(peer, {}).setdefault(line["series"], [])
+            series.append(math.log(line["auto"]["mase"] / line[peer]["mase"]))
+    return beside_better(logs)
 
 
 def _ratios(own: Iterable[Mapping[str, Any]]) -> list[float]:

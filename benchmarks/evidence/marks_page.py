@@ -29,6 +29,8 @@ from marks import (
     etth1,
     fast_fits,
     five_seconds,
+    fresh_groups,
+    fresh_to_better,
     groups_of,
     horizon_mean,
     longest,
@@ -58,6 +60,7 @@ from convtimenet.bench.report.short import listed
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "evidence" / "marks.md"
 REGRESSION = HERE.parent / "results" / "regression-2026-11-29.json"
+FRESH = HERE.parent / "results" / "fresh-series.json"
 QUALITIES = ("fast", "auto", "best")
 
 
@@ -112,6 +115,7 @@ def page_of(matrix: Matrix, found: Lines, small: Matrix, series: Lines) -> str:
         stream_table=stream_table(found),
         etth1_seconds=etth1_seconds(found),
         small_table=small_table(small, series),
+        **fresh(),
         over_mean=mean,
         over_ridge=ridge,
     )
@@ -248,6 +252,30 @@ def small_table(matrix: Matrix, found: Lines) -> str:
     heads = ["fast", "auto", *CLASSICAL.values(), "auto / better"]
     fits = [f"longest fit of {quality}, CPU s" for quality in ("fast", "auto")]
     return table(["series (cut-offs)", *heads, *fits], rows)
+
+
+def fresh() -> dict[str, str]:
+    """The table of series that no choice has seen, and what it is said of."""
+    kept, rows = json.loads(FRESH.read_text(encoding="utf-8")), []
+    for group, own in fresh_groups(kept["lines"]).items():
+        models = ("fast", "auto", *CLASSICAL.values())
+        ratios = [[line[model]["mase"] / line["naive"] for line in own] for model in models]
+        low, ratio, high = fresh_to_better(own)
+        fits = (max(line[model]["fit_cpu_s"] for line in own) for model in ("fast", "auto"))
+        row = [
+            f"{group} ({len({line['series'] for line in own})}; {len(own)})",
+            *(f"{statistics.geometric_mean(each):.3f}" for each in ratios),
+            f"{ratio:.2f} ({low:.2f} to {high:.2f})",
+            *(f"{most:.1f}" for most in fits),
+        ]
+        rows.append(row)
+    heads = ["fast", "auto", *CLASSICAL.values(), "auto / better"]
+    fits = [f"longest fit of {quality}, CPU s" for quality in ("fast", "auto")]
+    return {
+        "fresh_table": table(["series (their number; cut-offs)", *heads, *fits], rows),
+        "fresh_run": f"`{kept['command']}`, {kept['date']}, commit {kept['commit']}, one thread",
+        "fresh_machine": kept["processor"],
+    }
 
 
 def regressed(peer: str) -> str:
