@@ -61,6 +61,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "evidence" / "marks.md"
 REGRESSION = HERE.parent / "results" / "regression-2026-11-29.json"
 FRESH = HERE.parent / "results" / "fresh-series.json"
+NONLINEAR = HERE.parent / "results" / "nonlinear.json"
 QUALITIES = ("fast", "auto", "best")
 
 
@@ -99,6 +100,7 @@ def page_of(matrix: Matrix, found: Lines, small: Matrix, series: Lines) -> str:
     said = {
         "last": horizon_mean(found, "naive", "Exchange", "mse"),
         "trained": horizon_mean(found, "patchtst.small", "Exchange", "mse"),
+        "chaotic": chaotic(),
     }
     ridge, mean = (regressed(peer) for peer in ("minirocket", "mean"))
     return TEXT.format(
@@ -276,6 +278,14 @@ def fresh() -> dict[str, str]:
         "fresh_run": f"`{kept['command']}`, {kept['date']}, commit {kept['commit']}, one thread",
         "fresh_machine": kept["processor"],
     }
+
+
+def chaotic() -> str:
+    """What the network leaves of the map's error on the long chaotic series of nonlinear.py."""
+    lines = json.loads(NONLINEAR.read_text(encoding="utf-8"))["lines"]
+    long = [one for one in lines if one["series"] == "chaotic" and one["rows"] == 1500]
+    shares = sorted(100 * one["auto"]["mae"] / one["fast"]["mae"] for one in long)
+    return f"{shares[0]:.0f} to {shares[-1]:.0f} %"
 
 
 def regressed(peer: str) -> str:
