@@ -113,22 +113,23 @@ def unseen_notices(table: Table, season: int) -> list[str]:
     chances: hours or days on which nothing is recorded."""
     if table.known is None or season == 1:
         return []
-    of_series = []
-    for first, end in pairwise(table.bounds.tolist()):
+    unseen = np.zeros((len(table.lengths), len(table.channels)), int)
+    at = None
+    for number, (first, end) in enumerate(pairwise(table.bounds.tolist())):
         whole = (end - first) // season * season
         seen = table.known[first : first + whole].reshape(-1, season, len(table.channels))
         often = seen.any((0, 1)) & (len(seen) >= _CHANCES)  # (C,)
-        of_series.append(~seen.any(0) & often)
-    unseen = np.array(of_series)  # (S, season, C)
-    if not unseen.any():
+        steps = ~seen.any(0) & often  # (season, C)
+        unseen[number] = steps.sum(0)
+        if at is None and steps.any():
+            row = first + int(steps.any(1).argmax())
+            at = show_in(table.times, table.times[row], table.time_zone)
+    if at is None:
         return []
-    s, step, _ = (int(one) for one in np.argwhere(unseen)[0])
-    at = show_in(table.times, table.times[int(table.bounds[s]) + step], table.time_zone)
-    named = listing(_named(table, unseen.any(1)), 3)
     return [
-        f"{named}: no value is known at {unseen.sum(1).max()} of {season} steps of the season "
-        f"(first at {at}), so what is forecast for those steps is a guess; leave them out of what "
-        "you use"
+        f"{listing(_named(table, unseen > 0), 3)}: no value is known at {unseen.max()} of {season} "
+        f"steps of the season (first at {at}), so what is forecast for those steps is a guess; "
+        "leave them out of what you use"
     ]
 
 
