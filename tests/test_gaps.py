@@ -577,7 +577,7 @@ class TestWhatIsSaid:
             "no value is known at 15 of 24 steps of the season (first at {}), so what is forecast "
             "for those steps is a guess; leave them out of what you use"
         )
-        assert said(frame[open_]) == ["'shop', 'web': " + text.format("2024-01-01T18:00:00")]
+        assert said(frame.loc[open_]) == ["'shop', 'web': " + text.format("2024-01-01T18:00:00")]
         shut = frame.assign(shop=frame["shop"].where(open_))
         assert said(shut) == ["'shop': " + text.format("2024-01-01T00:00:00")]
         once = shut.assign(shop=shut["shop"].where(np.arange(len(hours)) >= 24, 0.0))

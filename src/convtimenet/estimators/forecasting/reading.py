@@ -122,7 +122,7 @@ def unseen_notices(table: Table, season: int) -> list[str]:
         steps = ~seen.any(0) & often  # (season, C)
         unseen[number] = steps.sum(0)
         if at is None and steps.any():
-            row = first + int(steps.any(1).argmax())
+            row = int(first + np.argwhere(steps)[0, 0])
             at = show_in(table.times, table.times[row], table.time_zone)
     if at is None:
         return []
