@@ -193,8 +193,8 @@ QUESTIONS: dict[str, Question] = {
             "Two seeds give wide intervals for one horizon, and only that of 192 steps does not "
             "hold 0. The convolution's own three seeds differ by a deviation of 0.9 % of its "
             "MSE at 96 steps and of less at the others.",
-            "Cost is not compared here: the runs were made on two kinds of processor, with "
-            "other numbers of epochs, and the encoder layer was kept from torch's fused "
+            "Cost is not compared here: the runs were made on several kinds of processor, "
+            "with other numbers of epochs, and the encoder layer was kept from torch's fused "
             "attention so that its multiply-adds could be counted.",
             "What this cannot exclude: that attention wants another learning rate. At 336 and "
             "720 steps its best epoch is the first one in both seeds, that of the convolution "
