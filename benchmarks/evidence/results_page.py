@@ -38,6 +38,8 @@ COMPACT = ("convtimenet", "authors", "ridge", "patchtst", "dlinear", "naive")
 """The models of README's forecasting table."""
 APART = "best"
 """A variant of ours that is left out there: the matrix does not have it on all of these sets."""
+SMALL_SIZES = "small-part"
+"""PatchTST's variant on Weather."""
 
 HEAD = (
     f"Written by `{COMMAND}` from [one line per cell](../benchmarks/results/evidence/): settings, "
@@ -163,7 +165,8 @@ def horizons_told(grid: Grid) -> str:
 
 
 def parts_told(results: Results, grid: Grid) -> str:
-    """Which models see only a part of every epoch, on which sets."""
+    """Which models see only a part of every epoch, on which sets, and which are of other sizes than
+    their repository has for a set."""
     sets: dict[str, None] = {}
     models: dict[str, None] = {}
     for cell in results.cells:
@@ -174,7 +177,10 @@ def parts_told(results: Results, grid: Grid) -> str:
             models |= {column.title: None for column in own}
     if not sets:
         return ""
-    return f" On {listed([*sets])}, {listed([*models])} train on a part of every epoch."
+    text = f" On {listed([*sets])}, {listed([*models])} train on a part of every epoch."
+    if any(SMALL_SIZES in column.variants for column in compact(grid)):
+        text += " On Weather, PatchTST/42 has the smaller sizes that its repository has for ETTh1."
+    return text
 
 
 def forecast_rows(grid: Grid) -> str:
