@@ -10,13 +10,9 @@ not read. docs/design/pretrained.md quotes the result.
 
 from __future__ import annotations
 
-import argparse
-import logging
-from pathlib import Path
-
 import numpy as np
 import torch
-from record import write_record
+from record import start_record, write_record
 
 from convtimenet.config import ModelConfig
 from convtimenet.data.labelled.cases import Cases
@@ -43,11 +39,7 @@ DRAWS, HELD_OUT, BATCH = 5, 200, 32
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    path = parser.parse_args().json
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
+    path = start_record(__doc__)
     found = {}
     for name in SETS:
         train, _ = load_classification(name)

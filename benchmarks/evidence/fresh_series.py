@@ -10,22 +10,17 @@ five years. docs/evidence/marks.md quotes the result.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from peers import statistical
-from record import write_record
-from small_series import HORIZONS, Source, cut_off, r_column, tsdata_frame
+from record import start_record, write_record
+from small_series import HORIZONS, Source, cut_off, macro_column, r_column, tsdata_frame
 
 from convtimenet.bench.models import Fitted, forecaster
 from convtimenet.bench.problems import ForecastProblem
-from convtimenet.network.kernels import library
 
 CUTS = (1, 2, 3)
 FEWEST = 12  # rows before a cut-off
@@ -58,15 +53,6 @@ def _panel(name: str, time: str, ids: list[str], value: str) -> Callable[[], Any
             frame[time] = pd.PeriodIndex(frame[time], freq="M")
         wide = frame.pivot_table(index=time, columns=ids, values=value, aggfunc="sum")
         return wide.loc[:, wide.notna().all() & (wide > 0).all()]
-
-    return read
-
-
-def _macro(column: str) -> Callable[[], Any]:
-    def read() -> Any:
-        from statsmodels.datasets import macrodata  # pyright: ignore[reportMissingImports]
-
-        return macrodata.load_pandas().data[column]
 
     return read
 
@@ -112,7 +98,7 @@ def sources() -> Iterator[tuple[str, Source]]:
     for goods in ("Tobacco", "Bricks", "Electricity"):
         yield f"production of {goods}", dated(_of("aus_production", goods), "QS")
     for what in ("realcons", "realinv", "unemp", "cpi", "m1", "tbilrate"):
-        yield what, dated(_macro(what), "QS")
+        yield what, dated(macro_column(what), "QS")
     yield "insurance", dated(_of("insurance", "Quotes"), "MS")
     for share in ("AAPL", "AMZN"):
         yield share, dated(_of("gafa_stock", "Close", Symbol=share), "B")
@@ -130,12 +116,7 @@ def sources() -> Iterator[tuple[str, Source]]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    path = parser.parse_args().json
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    library.warm_up()
+    path = start_record(__doc__)
     statistical.warm_up("")
     lines = []
     for name, source in sources():

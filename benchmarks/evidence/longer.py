@@ -8,18 +8,13 @@ whether the choice holds. docs/design/choosing-the-epoch.md quotes the result.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
-from record import write_record
+from record import start_record, write_record
 
 from convtimenet.bench.models import forecaster
 from convtimenet.bench.problems import ForecastProblem, load
-from convtimenet.network.kernels import library
 
 RECIPES: dict[str, dict[str, Any]] = {
     "15 epochs, patience 4": {"epochs": 15, "patience": 4},
@@ -34,12 +29,7 @@ HORIZONS, SEEDS = (24, 36, 48, 60), (2023, 1)
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    path = parser.parse_args().json
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    library.warm_up()
+    path = start_record(__doc__)
     found: list[dict[str, Any]] = []
     for horizon in HORIZONS:
         problem = load("ILI", horizon, "honest", None)

@@ -9,17 +9,14 @@ by class. 60 cases to fit, 100 to score, ten draws. docs/design/random-patches.m
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from aeon.classification.convolution_based import (  # pyright: ignore[reportMissingImports]
     MiniRocketClassifier,
 )
-from record import write_record
+from record import start_record, write_record
 
 from convtimenet import ConvTimeNetClassifier
 
@@ -47,10 +44,7 @@ def cases(n: int, channels: int, draw: np.random.Generator) -> tuple[np.ndarray,
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    path = parser.parse_args().json
-    torch.set_num_threads(1)
+    path = start_record(__doc__)
     start = cases(FITTED, 2, np.random.default_rng(0))
     for model in models(0).values():  # compiled, imported
         model.fit(*start)

@@ -9,21 +9,16 @@ rows, three draws. docs/evidence/marks.md quotes the result.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import time
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from record import write_record
+from record import start_record, write_record
 
 from convtimenet import ConvTimeNetForecaster
-from convtimenet.network.kernels import library
 
 HORIZON, BEHIND, BETWEEN = 14, 140, 7
 SIZES, DRAWS = (800, 1500), 3
@@ -81,12 +76,7 @@ def errors(values: np.ndarray, rows: int, quality: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    path = parser.parse_args().json
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    library.warm_up()
+    path = start_record(__doc__)
     lines = []
     for (name, series), rows, seed in product(SERIES.items(), SIZES, range(DRAWS)):
         values = series(rows + BEHIND, np.random.default_rng([rows, seed]))

@@ -71,7 +71,7 @@ def _elnino() -> np.ndarray:
     return elnino.load_pandas().data.iloc[:, 1:].to_numpy().ravel()
 
 
-def _macro(column: str) -> Callable[[], Any]:
+def macro_column(column: str) -> Callable[[], Any]:
     def read() -> Any:
         from statsmodels.datasets import macrodata  # pyright: ignore[reportMissingImports]
 
@@ -155,7 +155,7 @@ SOURCES: dict[str, Source] = {
     "qcement": Source(r_column("fpp2", "qcement"), "1956-01", "QS"),
     "qgas": Source(r_column("fpp2", "qgas"), "1956-01", "QS"),
     "qauselec": Source(r_column("fpp2", "qauselec"), "1956-01", "QS"),
-    "realgdp": Source(_macro("realgdp"), "1959-01", "QS"),
+    "realgdp": Source(macro_column("realgdp"), "1959-01", "QS"),
     "us_gasoline": Source(_t("fpp3/us_gasoline", "Barrels"), "1991-02-10", "W-SUN"),
     "mauna_loa": Source(_mauna_loa, "1990-01-07", "W-SUN"),
     "ansett": Source(_ansett, "1990-01-07", "W-SUN"),
